@@ -1,0 +1,116 @@
+
+/*
+ * Copyright (C) the ngx_mapi_module authors
+ */
+
+
+#include "mapi_siphash.h"
+
+
+#define mapi_rotl(x, n)  ((x) << (n) | (x) >> (64 - (n)))
+
+#define mapi_sipround(v0, v1, v2, v3)                                         \
+    do {                                                                      \
+        v0 += v1; v1 = mapi_rotl(v1, 13); v1 ^= v0; v0 = mapi_rotl(v0, 32);   \
+        v2 += v3; v3 = mapi_rotl(v3, 16); v3 ^= v2;                           \
+        v0 += v3; v3 = mapi_rotl(v3, 21); v3 ^= v0;                           \
+        v2 += v1; v1 = mapi_rotl(v1, 17); v1 ^= v2; v2 = mapi_rotl(v2, 32);   \
+    } while (0)
+
+
+/* compilers make one load of it where the machine is little-endian */
+static uint64_t
+mapi_siphash_word(const unsigned char *p)
+{
+    return (uint64_t) p[0]
+           | (uint64_t) p[1] << 8
+           | (uint64_t) p[2] << 16
+           | (uint64_t) p[3] << 24
+           | (uint64_t) p[4] << 32
+           | (uint64_t) p[5] << 40
+           | (uint64_t) p[6] << 48
+           | (uint64_t) p[7] << 56;
+}
+
+
+static void
+mapi_siphash_compress(mapi_siphash_t *s, uint64_t m)
+{
+    s->v3 ^= m;
+    mapi_sipround(s->v0, s->v1, s->v2, s->v3);
+    mapi_sipround(s->v0, s->v1, s->v2, s->v3);
+    s->v0 ^= m;
+}
+
+
+void
+mapi_siphash_init(mapi_siphash_t *s, const mapi_siphash_key_t *key)
+{
+    s->v0 = key->k0 ^ 0x736f6d6570736575ULL;
+    s->v1 = key->k1 ^ 0x646f72616e646f6dULL;
+    s->v2 = key->k0 ^ 0x6c7967656e657261ULL;
+    s->v3 = key->k1 ^ 0x7465646279746573ULL;
+    s->tail = 0;
+    s->len = 0;
+}
+
+
+void
+mapi_siphash_update(mapi_siphash_t *s, const void *data, size_t len)
+{
+    size_t                n;
+    const unsigned char  *p;
+
+    p = data;
+    n = s->len & 7;
+    s->len += len;
+
+    if (n) {
+        for ( /* void */ ; n < 8 && len; n++, len--) {
+            s->tail |= (uint64_t) *p++ << (8 * n);
+        }
+
+        if (n < 8) {
+            return;
+        }
+
+        mapi_siphash_compress(s, s->tail);
+        s->tail = 0;
+    }
+
+    for ( /* void */ ; len >= 8; p += 8, len -= 8) {
+        mapi_siphash_compress(s, mapi_siphash_word(p));
+    }
+
+    for (n = 0; n < len; n++) {
+        s->tail |= (uint64_t) p[n] << (8 * n);
+    }
+}
+
+
+uint64_t
+mapi_siphash_final(mapi_siphash_t *s)
+{
+    mapi_siphash_compress(s, s->tail | (uint64_t) (s->len & 0xff) << 56);
+
+    s->v2 ^= 0xff;
+
+    mapi_sipround(s->v0, s->v1, s->v2, s->v3);
+    mapi_sipround(s->v0, s->v1, s->v2, s->v3);
+    mapi_sipround(s->v0, s->v1, s->v2, s->v3);
+    mapi_sipround(s->v0, s->v1, s->v2, s->v3);
+
+    return s->v0 ^ s->v1 ^ s->v2 ^ s->v3;
+}
+
+
+uint64_t
+mapi_siphash(const mapi_siphash_key_t *key, const void *data, size_t len)
+{
+    mapi_siphash_t  s;
+
+    mapi_siphash_init(&s, key);
+    mapi_siphash_update(&s, data, len);
+
+    return mapi_siphash_final(&s);
+}
