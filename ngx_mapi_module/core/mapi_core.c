@@ -44,3 +44,20 @@ mapi_strlow(unsigned char *dst, const unsigned char *src, size_t n)
 
     return dst;
 }
+
+
+int
+mapi_hex(unsigned char c)
+{
+    if (c >= '0' && c <= '9') {
+        return c - '0';
+    }
+
+    c |= 0x20;
+
+    if (c >= 'a' && c <= 'f') {
+        return c - 'a' + 10;
+    }
+
+    return -1;
+}

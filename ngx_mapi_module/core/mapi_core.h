@@ -44,6 +44,9 @@ int mapi_str_eq(const mapi_str_t *a, const mapi_str_t *b);
 /* 1 if both are equal but for the case of ASCII letters */
 int mapi_str_caseeq(const mapi_str_t *a, const mapi_str_t *b);
 
+/* the value of a hex digit in either case, -1 if it is none */
+int mapi_hex(unsigned char c);
+
 /* copies n bytes, ASCII upper case to lower; returns dst + n */
 unsigned char *mapi_strlow(unsigned char *dst, const unsigned char *src,
     size_t n);

@@ -7,23 +7,6 @@
 #include "mapi_guid.h"
 
 
-static int
-mapi_hex(unsigned char c)
-{
-    if (c >= '0' && c <= '9') {
-        return c - '0';
-    }
-
-    c |= 0x20;
-
-    if (c >= 'a' && c <= 'f') {
-        return c - 'a' + 10;
-    }
-
-    return -1;
-}
-
-
 int
 mapi_guid_parse(mapi_guid_t *guid, const unsigned char *p, size_t len)
 {

@@ -49,23 +49,6 @@ mapi_request_endpoint(const unsigned char *path, size_t len)
 }
 
 
-static int
-mapi_request_hex(unsigned char c)
-{
-    if (c >= '0' && c <= '9') {
-        return c - '0';
-    }
-
-    c |= 0x20;
-
-    if (c >= 'a' && c <= 'f') {
-        return c - 'a' + 10;
-    }
-
-    return -1;
-}
-
-
 /*
  * Percent-decodes p to dst.  MAPI_ERROR if an escape is broken or the result
  * is longer than size: the work is bounded by size, not by len.
@@ -96,8 +79,8 @@ mapi_request_decode(unsigned char *dst, size_t size, const unsigned char *p,
             return MAPI_ERROR;
         }
 
-        hi = mapi_request_hex(p[1]);
-        lo = mapi_request_hex(p[2]);
+        hi = mapi_hex(p[1]);
+        lo = mapi_hex(p[2]);
 
         if (hi < 0 || lo < 0) {
             return MAPI_ERROR;
