@@ -51,7 +51,7 @@ int mapi_auth_challenge_taints(const unsigned char *p, size_t len);
  * The user name of Basic credentials, up to the first colon, decoded to buf
  * (size bytes).  MAPI_OK with a view of buf; MAPI_ERROR when it is not
  * base64, has no colon, is empty or does not fit.
- * The password is wiped from buf before return.
+ * What follows the colon is never decoded, and buf is wiped on MAPI_ERROR.
  */
 int mapi_auth_basic_user(const mapi_auth_t *a, unsigned char *buf,
     size_t size, mapi_str_t *user);
