@@ -23,7 +23,8 @@
  *           the two bytes of the day), associated data = version, day, and
  *           the upstream's name
  *
- * Hashes are SipHash-2-4 keyed by the salt, which a cookie keeps for its
+ * Hashes are SipHash-2-4 keyed by the salt (k0; k1 is "identity" or "server"
+ * and two zero bytes, read as little-endian), which a cookie keeps for its
  * life: entries stay readable when the file key is rotated.  A server is
  * found by hashing the configured names, so no cookie can name an address.
  */
@@ -56,7 +57,8 @@ typedef struct {
  * days each, the least recently used goes).  One owner; not to be shared by
  * threads.  keys are n * MAPI_AFFINITY_KEY_LEN bytes, copied: the first seals,
  * all open.  lifetime (seconds) bounds how old a day may be, before any key is
- * derived for it: a stranger's cookie must not cost work.
+ * derived for it: a stranger's cookie must not cost work.  A day is too new if
+ * it begins more than five minutes from now, for nodes whose clocks differ.
  * NULL when memory or OpenSSL fails.  destroy() wipes and frees, NULL is fine.
  */
 typedef struct mapi_affinity_keys_s  mapi_affinity_keys_t;
