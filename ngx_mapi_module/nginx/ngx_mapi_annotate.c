@@ -1,0 +1,165 @@
+
+/*
+ * Copyright (C) the ngx_mapi_module authors
+ */
+
+
+#include "ngx_mapi_module.h"
+
+
+static ngx_int_t ngx_mapi_header_filter(ngx_http_request_t *r);
+static ngx_int_t ngx_mapi_annotate_error(ngx_http_request_t *r,
+    ngx_mapi_ctx_t *ctx);
+static ngx_int_t ngx_mapi_add_header(ngx_http_request_t *r, char *key,
+    char *value);
+
+
+static ngx_http_output_header_filter_pt  ngx_http_next_header_filter;
+
+
+ngx_int_t
+ngx_mapi_annotate_init(ngx_conf_t *cf)
+{
+    ngx_http_next_header_filter = ngx_http_top_header_filter;
+    ngx_http_top_header_filter = ngx_mapi_header_filter;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_mapi_header_filter(ngx_http_request_t *r)
+{
+    ngx_int_t        rc;
+    ngx_mapi_ctx_t  *ctx;
+
+    if (r != r->main) {
+        return ngx_http_next_header_filter(r);
+    }
+
+    ctx = ngx_mapi_get_ctx(r);
+
+    if (ctx == NULL || ctx->observe) {
+        return ngx_http_next_header_filter(r);
+    }
+
+    /*
+     * While a server's answer passes, nginx still holds the upstream's
+     * cleanup; it is gone when nginx answers for itself.
+     */
+
+    if (r->upstream && r->upstream->cleanup) {
+        rc = ngx_mapi_affinity_write(r, ctx);
+
+    } else {
+        rc = ngx_mapi_annotate_error(r, ctx);
+    }
+
+    if (rc != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_next_header_filter(r);
+}
+
+
+/*
+ * Answers of our own are empty and say why in a header, as those of
+ * Exchange's front end.  nginx's 502, "no server could be asked" or "it died
+ * before it answered", is Exchange's 503.
+ */
+
+static ngx_int_t
+ngx_mapi_annotate_error(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
+{
+    char  *reason;
+
+    reason = NULL;
+
+    switch (r->headers_out.status) {
+
+    case NGX_HTTP_BAD_REQUEST:
+        if (!ctx->refused) {
+            return NGX_OK;
+        }
+
+        reason = "MailboxGuidWithDomainNotFound";
+        break;
+
+    case NGX_HTTP_NOT_FOUND:
+        if (!ctx->refused) {
+            return NGX_OK;
+        }
+
+        if (ctx->endpoint != mapi_endpoint_none) {
+            reason = "MailboxGuidWithDomainNotFound";
+        }
+
+        break;
+
+    case NGX_HTTP_NOT_ALLOWED:
+        if (!ctx->refused) {
+            return NGX_OK;
+        }
+
+        if (ngx_mapi_add_header(r, "Allow", "GET, HEAD, POST") != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+        break;
+
+    case NGX_HTTP_BAD_GATEWAY:
+        r->headers_out.status = NGX_HTTP_SERVICE_UNAVAILABLE;
+        r->headers_out.status_line.len = 0;
+
+        /* fall through */
+
+    case NGX_HTTP_SERVICE_UNAVAILABLE:
+
+        /* but one that had got the request and died is not "not found" */
+
+        if (r->upstream == NULL || !r->upstream->request_sent) {
+            reason = "ServerNotFound";
+        }
+
+        break;
+
+    case NGX_HTTP_GATEWAY_TIME_OUT:
+        break;
+
+    default:
+        return NGX_OK;
+    }
+
+    r->header_only = 1;
+    r->headers_out.content_length_n = 0;
+    r->headers_out.content_type.len = 0;
+    r->headers_out.content_type_len = 0;
+
+    if (reason) {
+        return ngx_mapi_add_header(r, "X-CasErrorCode", reason);
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_mapi_add_header(ngx_http_request_t *r, char *key, char *value)
+{
+    ngx_table_elt_t  *h;
+
+    h = ngx_list_push(&r->headers_out.headers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    h->hash = 1;
+    ngx_mapi_header_end(h);
+    h->key.data = (u_char *) key;
+    h->key.len = ngx_strlen(key);
+    h->value.data = (u_char *) value;
+    h->value.len = ngx_strlen(value);
+
+    return NGX_OK;
+}

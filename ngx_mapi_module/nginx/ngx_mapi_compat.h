@@ -1,0 +1,97 @@
+
+/*
+ * Copyright (C) the ngx_mapi_module authors
+ */
+
+
+#ifndef _NGX_MAPI_COMPAT_H_INCLUDED_
+#define _NGX_MAPI_COMPAT_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+
+/*
+ * Every difference between nginx versions, and nothing else.
+ * From 1.22.0 on; the module is built for one exact version.
+ */
+
+
+#if (nginx_version < 1022000)
+#error ngx_mapi_module needs nginx 1.22.0 or later
+#endif
+
+#if !(NGX_PCRE)
+#error ngx_mapi_module needs nginx with PCRE (mapi_identity_rule)
+#endif
+
+
+/* 1.23.0: headers of one name form a list, new elements need its end */
+
+#if (nginx_version >= 1023000)
+#define ngx_mapi_header_end(h)  (h)->next = NULL
+#else
+#define ngx_mapi_header_end(h)
+#endif
+
+
+/* 1.27.3: "resolve" changes the peers of a zone while requests run */
+
+#if (NGX_HTTP_UPSTREAM_ZONE && nginx_version >= 1027003)
+
+#define NGX_MAPI_UPSTREAM_MODIFY  NGX_HTTP_UPSTREAM_MODIFY
+
+#define ngx_mapi_peer_ref(peers, peer)                                        \
+    ngx_http_upstream_rr_peer_ref(peers, peer)
+
+#define ngx_mapi_peers_changed(rrp)                                           \
+    ((rrp)->peers->config && (rrp)->config != *(rrp)->peers->config)
+
+#define ngx_mapi_peers_adopt(rrp)                                             \
+    (rrp)->config = (rrp)->peers->config ? *(rrp)->peers->config : 0
+
+#else
+
+#define NGX_MAPI_UPSTREAM_MODIFY  0
+#define ngx_mapi_peer_ref(peers, peer)
+#define ngx_mapi_peers_changed(rrp)  0
+#define ngx_mapi_peers_adopt(rrp)
+
+#endif
+
+
+/*
+ * 1.29.7: keepalive is hooked in by its init_main_conf, for every upstream;
+ * before, the directive replaced init_upstream in the order of the text.
+ */
+
+#if (nginx_version >= 1029007)
+#define NGX_MAPI_KEEPALIVE_BY_ORDER  0
+#else
+#define NGX_MAPI_KEEPALIVE_BY_ORDER  1
+#endif
+
+
+/* 1.29.4: HTTP/2 toward servers */
+
+#if (nginx_version >= 1029004)
+#include <ngx_http_proxy_module.h>
+#define ngx_mapi_proxy_is_http2(plcf)                                         \
+    (((ngx_http_proxy_loc_conf_t *) (plcf))->http_version                     \
+     == NGX_HTTP_VERSION_20)
+#else
+#define ngx_mapi_proxy_is_http2(plcf)  0
+#endif
+
+
+/* the first member of the proxy module's configuration, in every version */
+
+extern ngx_module_t  ngx_http_proxy_module;
+
+#define ngx_mapi_proxy_upstream_conf(plcf)                                    \
+    ((ngx_http_upstream_conf_t *) (plcf))
+
+
+#endif /* _NGX_MAPI_COMPAT_H_INCLUDED_ */

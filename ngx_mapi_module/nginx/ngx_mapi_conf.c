@@ -1,0 +1,695 @@
+
+/*
+ * Copyright (C) the ngx_mapi_module authors
+ */
+
+
+#include "ngx_mapi_module.h"
+
+
+static char *ngx_mapi_set(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+static char *ngx_mapi_set_upstream(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_mapi_set_unknown_mailbox(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_mapi_set_directory(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_mapi_set_identity_rule(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_mapi_set_affinity_cookie(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_mapi_set_affinity_key(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_mapi_merge_road(ngx_conf_t *cf, ngx_mapi_loc_conf_t *conf);
+static char *ngx_mapi_take_location(ngx_conf_t *cf, ngx_mapi_loc_conf_t *conf,
+    ngx_http_upstream_srv_conf_t *us);
+
+
+static ngx_conf_enum_t  ngx_mapi_modes[] = {
+    { ngx_string("off"), ngx_mapi_mode_off },
+    { ngx_string("on"), ngx_mapi_mode_on },
+    { ngx_string("observe"), ngx_mapi_mode_observe },
+    { ngx_null_string, 0 }
+};
+
+
+static ngx_conf_enum_t  ngx_mapi_affinities[] = {
+    { ngx_string("off"), ngx_mapi_affinity_off },
+    { ngx_string("on"), ngx_mapi_affinity_on },
+    { ngx_string("auto"), ngx_mapi_affinity_auto },
+    { ngx_null_string, 0 }
+};
+
+
+ngx_command_t  ngx_mapi_commands[] = {
+
+    { ngx_string("mapi"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_mapi_set,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_mapi_loc_conf_t, mode),
+      &ngx_mapi_modes },
+
+    { ngx_string("mapi"),
+      NGX_HTTP_UPS_CONF|NGX_CONF_NOARGS|NGX_CONF_TAKE12,
+      ngx_mapi_set_upstream,
+      NGX_HTTP_SRV_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("mapi_unknown_mailbox"),
+      NGX_HTTP_UPS_CONF|NGX_CONF_TAKE1,
+      ngx_mapi_set_unknown_mailbox,
+      NGX_HTTP_SRV_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("mapi_directory"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_mapi_set_directory,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("mapi_identity_rule"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE2,
+      ngx_mapi_set_identity_rule,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("mapi_affinity"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_enum_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_mapi_loc_conf_t, affinity),
+      &ngx_mapi_affinities },
+
+    { ngx_string("mapi_affinity_cookie"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE123,
+      ngx_mapi_set_affinity_cookie,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("mapi_affinity_key"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_1MORE,
+      ngx_mapi_set_affinity_key,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+      ngx_null_command
+};
+
+
+void *
+ngx_mapi_create_main_conf(ngx_conf_t *cf)
+{
+    /*
+     * set by ngx_pcalloc():
+     *
+     *     everything: no directory, no keys, nothing used
+     */
+
+    return ngx_pcalloc(cf->pool, sizeof(ngx_mapi_main_conf_t));
+}
+
+
+void *
+ngx_mapi_create_srv_conf(ngx_conf_t *cf)
+{
+    ngx_mapi_srv_conf_t  *conf;
+
+    conf = ngx_pcalloc(cf->pool, sizeof(ngx_mapi_srv_conf_t));
+    if (conf == NULL) {
+        return NULL;
+    }
+
+    /*
+     * set by ngx_pcalloc():
+     *
+     *     conf->type = ngx_mapi_upstream_none;
+     *     conf->servers = { NULL };
+     */
+
+    conf->reject = NGX_CONF_UNSET_UINT;
+
+    return conf;
+}
+
+
+void *
+ngx_mapi_create_loc_conf(ngx_conf_t *cf)
+{
+    ngx_mapi_loc_conf_t  *conf;
+
+    conf = ngx_pcalloc(cf->pool, sizeof(ngx_mapi_loc_conf_t));
+    if (conf == NULL) {
+        return NULL;
+    }
+
+    /*
+     * set by ngx_pcalloc():
+     *
+     *     conf->direct = 0;
+     *     conf->rules = NULL;
+     *     conf->cookie_name = { 0, NULL };
+     *     conf->upstream = NULL;
+     */
+
+    conf->mode = NGX_CONF_UNSET_UINT;
+    conf->affinity = NGX_CONF_UNSET_UINT;
+
+    return conf;
+}
+
+
+/* the servers of every block are known before the first location is merged */
+
+char *
+ngx_mapi_init_main_conf(ngx_conf_t *cf, void *conf)
+{
+    ngx_uint_t                      i;
+    ngx_mapi_srv_conf_t            *mscf;
+    ngx_http_upstream_srv_conf_t  **uscfp;
+    ngx_http_upstream_main_conf_t  *umcf;
+
+    umcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_upstream_module);
+    uscfp = umcf->upstreams.elts;
+
+    for (i = 0; i < umcf->upstreams.nelts; i++) {
+
+        if (uscfp[i]->srv_conf == NULL) {
+            continue;
+        }
+
+        mscf = ngx_http_conf_upstream_srv_conf(uscfp[i], ngx_mapi_module);
+
+        if (mscf->type == ngx_mapi_upstream_none
+            && mscf->reject != NGX_CONF_UNSET_UINT)
+        {
+            ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                          "\"mapi_unknown_mailbox\" needs \"mapi\" in the "
+                          "same upstream block, in %s:%ui",
+                          uscfp[i]->file_name, uscfp[i]->line);
+            return NGX_CONF_ERROR;
+        }
+
+        ngx_conf_init_uint_value(mscf->reject, 0);
+
+        if (ngx_mapi_init_servers(cf, uscfp[i], mscf) != NGX_OK) {
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_mapi_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
+{
+    ngx_mapi_loc_conf_t *prev = parent;
+    ngx_mapi_loc_conf_t *conf = child;
+
+    if (conf->mode == NGX_CONF_UNSET_UINT) {
+        conf->file = prev->file;
+        conf->line = prev->line;
+    }
+
+    ngx_conf_merge_uint_value(conf->mode, prev->mode, ngx_mapi_mode_off);
+    ngx_conf_merge_uint_value(conf->affinity, prev->affinity,
+                              ngx_mapi_affinity_auto);
+
+    if (conf->cookie_name.data == NULL) {
+
+        if (prev->cookie_name.data) {
+            conf->cookie_name = prev->cookie_name;
+            conf->cookie_path = prev->cookie_path;
+            conf->cookie_lifetime = prev->cookie_lifetime;
+
+        } else {
+            ngx_str_set(&conf->cookie_name, "MapiAffinity");
+            ngx_str_set(&conf->cookie_path, "/mapi");
+            conf->cookie_lifetime = 15 * 60;
+        }
+    }
+
+    if (conf->rules == NULL) {
+        conf->rules = prev->rules;
+    }
+
+    return ngx_mapi_merge_road(cf, conf);
+}
+
+
+/* is this location on the road?  it is where its proxy_pass leads */
+
+static char *
+ngx_mapi_merge_road(ngx_conf_t *cf, ngx_mapi_loc_conf_t *conf)
+{
+    void                          *plcf;
+    ngx_mapi_srv_conf_t           *mscf;
+    ngx_http_core_loc_conf_t      *clcf;
+    ngx_http_upstream_srv_conf_t  *us;
+
+    plcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_proxy_module);
+    us = ngx_mapi_proxy_upstream_conf(plcf)->upstream;
+
+    mscf = NULL;
+
+    if (us && us->srv_conf) {
+        mscf = ngx_http_conf_upstream_srv_conf(us, ngx_mapi_module);
+    }
+
+    if (conf->mode == ngx_mapi_mode_off) {
+
+        if (mscf && mscf->type != ngx_mapi_upstream_none) {
+            clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+            ngx_log_error(NGX_LOG_WARN, cf->log, 0,
+                          "mapi: location \"%V\" reaches upstream \"%V\" "
+                          "without \"mapi on\": its requests are balanced "
+                          "round robin, whoever they are for",
+                          &clcf->name, &us->host);
+        }
+
+        return NGX_CONF_OK;
+    }
+
+    if (mscf
+        && (mscf->type != ngx_mapi_upstream_none
+            || conf->mode == ngx_mapi_mode_observe))
+    {
+        return ngx_mapi_take_location(cf, conf, us);
+    }
+
+    if (!conf->direct) {
+        return NGX_CONF_OK;
+    }
+
+    if (conf->mode == ngx_mapi_mode_observe) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "\"mapi observe\" needs a \"proxy_pass\" in this "
+                      "location that names an upstream block, without "
+                      "variables, in %V:%ui", &conf->file, conf->line);
+
+    } else {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "\"mapi on\" needs a \"proxy_pass\" in this location "
+                      "that names an upstream block with \"mapi\", without "
+                      "variables, in %V:%ui", &conf->file, conf->line);
+    }
+
+    return NGX_CONF_ERROR;
+}
+
+
+static char *
+ngx_mapi_take_location(ngx_conf_t *cf, ngx_mapi_loc_conf_t *conf,
+    ngx_http_upstream_srv_conf_t *us)
+{
+    void                      *plcf;
+    ngx_mapi_main_conf_t      *mmcf;
+    ngx_http_upstream_conf_t  *ucf;
+
+    plcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_proxy_module);
+    ucf = ngx_mapi_proxy_upstream_conf(plcf);
+
+    conf->upstream = us;
+
+    mmcf = ngx_http_conf_get_module_main_conf(cf, ngx_mapi_module);
+    mmcf->used = 1;
+    mmcf->lifetime = ngx_max(mmcf->lifetime, conf->cookie_lifetime);
+
+    if (conf->mode == ngx_mapi_mode_observe) {
+        return NGX_CONF_OK;
+    }
+
+    if (!ucf->pass_request_headers) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "\"mapi on\" cannot work with "
+                      "\"proxy_pass_request_headers off\": MAPI over HTTP "
+                      "lives in the headers, remove it, in %V:%ui",
+                      &conf->file, conf->line);
+        return NGX_CONF_ERROR;
+    }
+
+    if (ngx_mapi_proxy_is_http2(plcf)) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "\"mapi on\" cannot work with \"proxy_http_version 2\": "
+                      "write \"proxy_http_version 1.1;\", in %V:%ui",
+                      &conf->file, conf->line);
+        return NGX_CONF_ERROR;
+    }
+
+    ngx_mapi_check_location(cf, conf);
+
+    /*
+     * The road's own settings: a waiting answer passes byte by byte, and no
+     * server may send a client elsewhere or buffer by X-Accel headers.  The
+     * structure is this location's; nested locations have theirs already, for
+     * the proxy module has merged all of them before us.
+     */
+
+    ucf->buffering = 0;
+    ucf->change_buffering = 0;
+    ucf->ignore_headers |= NGX_HTTP_UPSTREAM_IGN_XA_REDIRECT
+                           |NGX_HTTP_UPSTREAM_IGN_XA_EXPIRES
+                           |NGX_HTTP_UPSTREAM_IGN_XA_LIMIT_RATE
+                           |NGX_HTTP_UPSTREAM_IGN_XA_BUFFERING
+                           |NGX_HTTP_UPSTREAM_IGN_XA_CHARSET;
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_mapi_set(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_mapi_loc_conf_t *mlcf = conf;
+
+    if (cf->cmd_type & NGX_HTTP_LOC_CONF) {
+        mlcf->direct = 1;
+    }
+
+    mlcf->file = cf->conf_file->file.name;
+    mlcf->line = cf->conf_file->line;
+
+    return ngx_conf_set_enum_slot(cf, cmd, conf);
+}
+
+
+static char *
+ngx_mapi_set_upstream(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_mapi_srv_conf_t *mscf = conf;
+
+    ngx_str_t                     *value;
+    ngx_uint_t                     i, fallback;
+    ngx_http_upstream_srv_conf_t  *us;
+
+    if (mscf->type != ngx_mapi_upstream_none) {
+        return "is duplicate";
+    }
+
+    us = ngx_http_conf_get_module_srv_conf(cf, ngx_http_upstream_module);
+
+    if (us->peer.init_upstream) {
+#if (NGX_MAPI_KEEPALIVE_BY_ORDER)
+        return "must stand before \"keepalive\", and no other load balancing "
+               "method may stand beside it";
+#else
+        return "is a load balancing method, no other may stand beside it";
+#endif
+    }
+
+    us->peer.init_upstream = ngx_mapi_init_upstream;
+
+    us->flags = NGX_HTTP_UPSTREAM_CREATE
+                |NGX_HTTP_UPSTREAM_WEIGHT
+                |NGX_HTTP_UPSTREAM_MAX_CONNS
+                |NGX_HTTP_UPSTREAM_MAX_FAILS
+                |NGX_HTTP_UPSTREAM_FAIL_TIMEOUT
+                |NGX_HTTP_UPSTREAM_DOWN
+                |NGX_HTTP_UPSTREAM_BACKUP
+                |NGX_MAPI_UPSTREAM_MODIFY;
+
+    mscf->type = ngx_mapi_upstream_router;
+    fallback = NGX_CONF_UNSET_UINT;
+
+    value = cf->args->elts;
+
+    for (i = 1; i < cf->args->nelts; i++) {
+
+        if (ngx_strcmp(value[i].data, "owner") == 0) {
+
+            if (mscf->type == ngx_mapi_upstream_owner) {
+                return "has \"owner\" twice";
+            }
+
+            mscf->type = ngx_mapi_upstream_owner;
+            continue;
+        }
+
+        if (ngx_strncmp(value[i].data, "fallback=", 9) == 0) {
+
+            if (fallback != NGX_CONF_UNSET_UINT) {
+                return "has \"fallback\" twice";
+            }
+
+            if (ngx_strcmp(value[i].data + 9, "any") == 0) {
+                fallback = ngx_mapi_fallback_any;
+                continue;
+            }
+
+            if (ngx_strcmp(value[i].data + 9, "copies") == 0) {
+                fallback = ngx_mapi_fallback_copies;
+                continue;
+            }
+
+            if (ngx_strcmp(value[i].data + 9, "none") == 0) {
+                fallback = ngx_mapi_fallback_none;
+                continue;
+            }
+        }
+
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid parameter \"%V\": write \"owner\", "
+                           "\"fallback=any\", \"fallback=copies\" or "
+                           "\"fallback=none\"", &value[i]);
+        return NGX_CONF_ERROR;
+    }
+
+    if (fallback == NGX_CONF_UNSET_UINT) {
+        fallback = mscf->type == ngx_mapi_upstream_owner
+                   ? ngx_mapi_fallback_none : ngx_mapi_fallback_any;
+    }
+
+    mscf->fallback = fallback;
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_mapi_set_unknown_mailbox(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_mapi_srv_conf_t *mscf = conf;
+
+    ngx_str_t  *value;
+
+    if (mscf->reject != NGX_CONF_UNSET_UINT) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (ngx_strcmp(value[1].data, "balance") == 0) {
+        mscf->reject = 0;
+
+    } else if (ngx_strcmp(value[1].data, "reject") == 0) {
+        mscf->reject = 1;
+
+    } else {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid value \"%V\": write \"balance\" or "
+                           "\"reject\"", &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_mapi_set_directory(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_mapi_main_conf_t *mmcf = conf;
+
+    ngx_str_t        *value;
+    ngx_file_info_t   fi;
+
+    if (mmcf->directory_path.data) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (value[1].len == 0) {
+        return "needs the path of a folder";
+    }
+
+    if (ngx_conf_full_name(cf->cycle, &value[1], 0) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    mmcf->directory_path = value[1];
+
+    if (ngx_file_info(value[1].data, &fi) == NGX_FILE_ERROR) {
+        ngx_conf_log_error(NGX_LOG_WARN, cf, ngx_errno,
+                           "mapi: the directory \"%V\" cannot be found: no "
+                           "mailbox is known until \"mapi-directory -d %V "
+                           "import\" has made it", &value[1], &value[1]);
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_mapi_set_identity_rule(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_mapi_loc_conf_t *mlcf = conf;
+
+    u_char                            errstr[NGX_MAX_CONF_ERRSTR];
+    ngx_str_t                        *value;
+    ngx_mapi_rule_t                  *rule;
+    ngx_regex_compile_t               rc;
+    ngx_http_compile_complex_value_t  ccv;
+
+    if (mlcf->rules == NULL) {
+        mlcf->rules = ngx_array_create(cf->pool, 2, sizeof(ngx_mapi_rule_t));
+        if (mlcf->rules == NULL) {
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    rule = ngx_array_push(mlcf->rules);
+    if (rule == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    value = cf->args->elts;
+
+    ngx_memzero(&rc, sizeof(ngx_regex_compile_t));
+
+    rc.pattern = value[1];
+    rc.err.len = NGX_MAX_CONF_ERRSTR;
+    rc.err.data = errstr;
+    rc.options = NGX_REGEX_CASELESS;
+
+    rule->regex = ngx_http_regex_compile(cf, &rc);
+    if (rule->regex == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
+
+    ccv.cf = cf;
+    ccv.value = &value[2];
+    ccv.complex_value = &rule->replacement;
+
+    if (ngx_http_compile_complex_value(&ccv) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_mapi_set_affinity_cookie(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_mapi_loc_conf_t *mlcf = conf;
+
+    u_char      c;
+    ngx_str_t  *value, s;
+    ngx_uint_t  i, j;
+
+    if (mlcf->cookie_name.data) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    for (j = 0; j < value[1].len; j++) {
+        c = value[1].data[j];
+
+        if (c <= 0x20 || c >= 0x7f || ngx_strchr("()<>@,;:\\\"/[]?={}", c)) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid cookie name \"%V\": write letters, "
+                               "digits, \"-\" and \"_\"", &value[1]);
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    if (value[1].len == 0 || value[1].len > 64) {
+        return "needs a cookie name of 1 to 64 characters";
+    }
+
+    mlcf->cookie_name = value[1];
+    ngx_str_set(&mlcf->cookie_path, "/mapi");
+    mlcf->cookie_lifetime = 15 * 60;
+
+    for (i = 2; i < cf->args->nelts; i++) {
+
+        if (ngx_strncmp(value[i].data, "path=/", 6) == 0
+            && ngx_strchr(value[i].data, ';') == NULL)
+        {
+            mlcf->cookie_path.data = value[i].data + 5;
+            mlcf->cookie_path.len = value[i].len - 5;
+            continue;
+        }
+
+        if (ngx_strncmp(value[i].data, "lifetime=", 9) == 0) {
+
+            s.data = value[i].data + 9;
+            s.len = value[i].len - 9;
+
+            mlcf->cookie_lifetime = ngx_parse_time(&s, 1);
+
+            if (mlcf->cookie_lifetime >= 1
+                && mlcf->cookie_lifetime <= 31 * 24 * 3600)
+            {
+                continue;
+            }
+        }
+
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid parameter \"%V\": write \"path=/mapi\" or "
+                           "\"lifetime=15m\" (from 1s to 31d)", &value[i]);
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_mapi_set_affinity_key(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_mapi_main_conf_t *mmcf = conf;
+
+    ngx_str_t   *value, *file;
+    ngx_uint_t   i;
+
+    if (mmcf->key_files) {
+        return "is duplicate";
+    }
+
+    mmcf->key_files = ngx_array_create(cf->pool, cf->args->nelts - 1,
+                                       sizeof(ngx_str_t));
+    if (mmcf->key_files == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    value = cf->args->elts;
+
+    for (i = 1; i < cf->args->nelts; i++) {
+
+        file = ngx_array_push(mmcf->key_files);
+        if (file == NULL) {
+            return NGX_CONF_ERROR;
+        }
+
+        *file = value[i];
+
+        if (ngx_conf_full_name(cf->cycle, file, 1) != NGX_OK) {
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    return NGX_CONF_OK;
+}

@@ -1,0 +1,227 @@
+
+/*
+ * Copyright (C) the ngx_mapi_module authors
+ */
+
+
+#include "ngx_mapi_module.h"
+
+
+static ngx_int_t ngx_mapi_identify_caller(ngx_http_request_t *r,
+    ngx_mapi_ctx_t *ctx);
+static ngx_int_t ngx_mapi_apply_rules(ngx_http_request_t *r,
+    ngx_mapi_ctx_t *ctx);
+
+
+/*
+ * Who is the request for?  The raw request line is read, not r->uri and
+ * r->args: nginx merges slashes and decodes, the server gets what the client
+ * wrote, and both must be the same mailbox.
+ */
+
+ngx_int_t
+ngx_mapi_identify(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
+{
+    u_char        *p, *last;
+    ngx_int_t      rc;
+    mapi_auth_t    auth;
+    mapi_query_t   query;
+
+    p = r->unparsed_uri.data;
+    last = p + r->unparsed_uri.len;
+    p = ngx_strlchr(p, last, '?');
+
+    if (p == NULL) {
+        p = last;
+    }
+
+    ctx->endpoint = mapi_request_endpoint(r->unparsed_uri.data,
+                                          p - r->unparsed_uri.data);
+
+    if (ctx->endpoint == mapi_endpoint_none) {
+        return NGX_HTTP_NOT_FOUND;
+    }
+
+    if (!(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD|NGX_HTTP_POST))) {
+        return NGX_HTTP_NOT_ALLOWED;
+    }
+
+    if (ngx_mapi_read_headers(r, ctx) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    if (r->headers_in.authorization) {
+        mapi_auth_parse(&auth, r->headers_in.authorization->value.data,
+                        r->headers_in.authorization->value.len);
+        ctx->credentials = (auth.token.len > 0);
+    }
+
+    if (ctx->endpoint == mapi_endpoint_health) {
+        return NGX_OK;
+    }
+
+    if (p < last) {
+        p++;
+    }
+
+    rc = mapi_request_query(&query, p, last - p, ctx->text);
+
+    if (rc == MAPI_ERROR) {
+        ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                      "mapi: client sent a malformed MailboxId or "
+                      "smtpAddress, or one of them twice");
+        return NGX_HTTP_BAD_REQUEST;
+    }
+
+    ctx->identity = query.identity;
+
+    if (query.identity.kind == mapi_identity_none) {
+
+        if (r->method == NGX_HTTP_POST && !query.caller) {
+            ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                          "mapi: client sent a POST that names no mailbox");
+            return NGX_HTTP_BAD_REQUEST;
+        }
+
+        rc = ngx_mapi_identify_caller(r, ctx);
+        if (rc != NGX_OK) {
+            return rc == NGX_ERROR ? NGX_ERROR : NGX_OK;
+        }
+    }
+
+    return ngx_mapi_apply_rules(r, ctx);
+}
+
+
+/*
+ * The caller's own mailbox.  The name is only claimed: it chooses a server,
+ * which then asks for the proof.  NGX_DECLINED if no name can be read, as
+ * with Kerberos.
+ */
+
+static ngx_int_t
+ngx_mapi_identify_caller(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
+{
+    ngx_int_t        rc;
+    mapi_str_t       user;
+    mapi_auth_t      auth;
+    ngx_table_elt_t *h;
+
+    if (ctx->anchor_header.len
+        && mapi_identity_parse_anchor(&ctx->identity, ctx->anchor_header.data,
+                                      ctx->anchor_header.len, ctx->text)
+           == MAPI_OK)
+    {
+        return NGX_OK;
+    }
+
+    h = r->headers_in.authorization;
+
+    if (h == NULL) {
+        return NGX_DECLINED;
+    }
+
+    mapi_auth_parse(&auth, h->value.data, h->value.len);
+
+    if (auth.scheme == mapi_auth_basic) {
+        rc = mapi_auth_basic_user(&auth, ctx->text, MAPI_IDENTITY_MAX, &user);
+
+    } else if (mapi_auth_is_connection(&auth)) {
+        rc = mapi_auth_ntlm_user(&auth, ctx->text, MAPI_IDENTITY_MAX, &user);
+
+    } else {
+        return NGX_DECLINED;
+    }
+
+    if (rc != MAPI_OK
+        || mapi_identity_parse_user(&ctx->identity, user.data, user.len,
+                                    ctx->text + MAPI_IDENTITY_MAX)
+           != MAPI_OK)
+    {
+        return NGX_DECLINED;
+    }
+
+    return NGX_OK;
+}
+
+
+/* mapi_identity_rule: the first rule that matches rewrites, then it is over */
+
+static ngx_int_t
+ngx_mapi_apply_rules(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
+{
+    int              *captures;
+    u_char           *captures_data;
+    ngx_int_t         rc;
+    ngx_str_t         text, value;
+    ngx_uint_t        i, ncaptures;
+    mapi_identity_t   id;
+    ngx_mapi_rule_t  *rule;
+
+    if (ctx->mlcf->rules == NULL
+        || ctx->identity.kind == mapi_identity_none
+        || ctx->identity.kind == mapi_identity_guid)
+    {
+        return NGX_OK;
+    }
+
+    text.len = ctx->identity.text.len;
+    text.data = ctx->identity.text.data;
+
+    /* the captures of the location or of "rewrite" stay what they were */
+
+    captures = r->captures;
+    captures_data = r->captures_data;
+    ncaptures = r->ncaptures;
+
+    r->captures = NULL;
+    r->ncaptures = 0;
+
+    rc = NGX_OK;
+    rule = ctx->mlcf->rules->elts;
+
+    for (i = 0; i < ctx->mlcf->rules->nelts; i++) {
+
+        rc = ngx_http_regex_exec(r, rule[i].regex, &text);
+
+        if (rc == NGX_DECLINED) {
+            rc = NGX_OK;
+            continue;
+        }
+
+        if (rc == NGX_OK) {
+            rc = ngx_http_complex_value(r, &rule[i].replacement, &value);
+        }
+
+        if (rc != NGX_OK) {
+            rc = NGX_ERROR;
+            break;
+        }
+
+        if (mapi_identity_parse_any(&id, value.data, value.len,
+                                    ctx->text + MAPI_IDENTITY_MAX)
+            != MAPI_OK)
+        {
+            ngx_log_error(NGX_LOG_WARN, r->connection->log, 0,
+                          "mapi: \"mapi_identity_rule\" made no identity of "
+                          "\"%V\": \"%V\", it stays as it was",
+                          &text, &value);
+            break;
+        }
+
+        if (id.kind == mapi_identity_upn
+            && ctx->identity.kind == mapi_identity_smtp)
+        {
+            id.kind = mapi_identity_smtp;
+        }
+
+        ctx->identity = id;
+        break;
+    }
+
+    r->captures = captures;
+    r->captures_data = captures_data;
+    r->ncaptures = ncaptures;
+
+    return rc;
+}

@@ -1,0 +1,324 @@
+
+/*
+ * Copyright (C) the ngx_mapi_module authors
+ */
+
+
+#include "ngx_mapi_module.h"
+
+
+static mapi_directory_t *ngx_mapi_directory(ngx_mapi_main_conf_t *mmcf,
+    ngx_log_t *log);
+static void ngx_mapi_locate_mailbox(ngx_http_request_t *r,
+    ngx_mapi_ctx_t *ctx, mapi_directory_t *d);
+static void ngx_mapi_locate_copies(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
+    mapi_database_t *database);
+static ngx_int_t ngx_mapi_server_by_name(ngx_mapi_srv_conf_t *mscf,
+    mapi_str_t *name);
+static void ngx_mapi_refresh_servers(ngx_mapi_srv_conf_t *mscf,
+    mapi_directory_t *d, ngx_log_t *log);
+
+
+/*
+ * Where does the mailbox live?  One read transaction a request; everything
+ * that ctx keeps of it is copied, for the map may change once it has ended.
+ */
+
+void
+ngx_mapi_locate(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
+{
+    mapi_directory_t      *d;
+    ngx_mapi_main_conf_t  *mmcf;
+
+    ctx->known = -1;
+    ctx->found = 0;
+    ctx->located = 0;
+    ctx->ncopies = 0;
+
+    mmcf = ngx_http_get_module_main_conf(r, ngx_mapi_module);
+
+    d = ngx_mapi_directory(mmcf, r->connection->log);
+
+    ctx->usable = (d != NULL);
+
+    if (d == NULL) {
+        return;
+    }
+
+    ngx_mapi_refresh_servers(ctx->mscf, d, r->connection->log);
+
+    if (ctx->identity.kind != mapi_identity_none) {
+        ngx_mapi_locate_mailbox(r, ctx, d);
+    }
+
+    mapi_directory_end(d);
+}
+
+
+/* begins the transaction; NULL if there is no directory that can be used */
+
+static mapi_directory_t *
+ngx_mapi_directory(ngx_mapi_main_conf_t *mmcf, ngx_log_t *log)
+{
+    int               rc;
+    mapi_str_t        path;
+    mapi_directory_t *d;
+
+    if (mmcf->directory_path.len == 0) {
+        return NULL;
+    }
+
+    d = mmcf->directory;
+
+    if (d == NULL) {
+        path.len = mmcf->directory_path.len;
+        path.data = mmcf->directory_path.data;
+
+        d = mapi_directory_open(&path);
+        if (d == NULL) {
+            return NULL;
+        }
+
+        mmcf->directory = d;
+        mmcf->directory_errors = 0;
+    }
+
+    rc = mapi_directory_begin(d, ngx_time());
+
+    if (mapi_directory_error_count(d) != mmcf->directory_errors) {
+        mmcf->directory_errors = mapi_directory_error_count(d);
+
+        if (*mapi_directory_error(d) != '\0') {
+            ngx_log_error(NGX_LOG_ERR, log, 0, "mapi: %s",
+                          mapi_directory_error(d));
+        }
+    }
+
+    return rc == MAPI_OK ? d : NULL;
+}
+
+
+static void
+ngx_mapi_locate_mailbox(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
+    mapi_directory_t *d)
+{
+    mapi_mailbox_t   mailbox;
+    mapi_database_t  database;
+
+    if (mapi_directory_mailbox(d, &ctx->identity, &mailbox) != MAPI_OK) {
+        return;
+    }
+
+    ctx->found = 1;
+    ctx->mailbox = ctx->identity.kind == mapi_identity_guid
+                   ? ctx->identity.guid : mailbox.guid;
+    ctx->database_guid = mailbox.database;
+
+    if (mapi_directory_database(d, &mailbox.database, &database) != MAPI_OK) {
+        return;
+    }
+
+    ctx->located = 1;
+
+    ctx->database.len = ngx_min(database.name.len, sizeof(ctx->database_buf));
+    ctx->database.data = ctx->database_buf;
+    ngx_memcpy(ctx->database_buf, database.name.data, ctx->database.len);
+
+    ctx->known = ngx_mapi_server_by_name(ctx->mscf, &database.server);
+
+    if (ctx->mscf->fallback == ngx_mapi_fallback_copies) {
+        ngx_mapi_locate_copies(r, ctx, &database);
+    }
+}
+
+
+static void
+ngx_mapi_locate_copies(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
+    mapi_database_t *database)
+{
+    u_char      *p, *last, *end;
+    ngx_int_t    n;
+    mapi_str_t   name;
+
+    ctx->copies = ngx_palloc(r->pool,
+                             ctx->mscf->servers.nelts * sizeof(ngx_int_t));
+    if (ctx->copies == NULL) {
+        return;
+    }
+
+    p = database->copies.data;
+    last = p + database->copies.len;
+
+    while (p < last && ctx->ncopies < ctx->mscf->servers.nelts) {
+
+        end = ngx_strlchr(p, last, '\0');
+        if (end == NULL) {
+            end = last;
+        }
+
+        name.data = p;
+        name.len = end - p;
+
+        n = ngx_mapi_server_by_name(ctx->mscf, &name);
+
+        if (n >= 0) {
+            ctx->copies[ctx->ncopies++] = n;
+        }
+
+        p = end + 1;
+    }
+}
+
+
+static ngx_int_t
+ngx_mapi_server_by_name(ngx_mapi_srv_conf_t *mscf, mapi_str_t *name)
+{
+    ngx_uint_t          i;
+    ngx_mapi_server_t  *server;
+
+    server = mscf->servers.elts;
+
+    for (i = 0; i < mscf->servers.nelts; i++) {
+        if (server[i].known
+            && server[i].short_name.len == name->len
+            && ngx_memcmp(server[i].short_name.data, name->data, name->len)
+               == 0)
+        {
+            return i;
+        }
+    }
+
+    return -1;
+}
+
+
+/*
+ * What the directory says of the block's servers: again after every commit,
+ * and once a second, since a drain may have a deadline.
+ */
+
+static void
+ngx_mapi_refresh_servers(ngx_mapi_srv_conf_t *mscf, mapi_directory_t *d,
+    ngx_log_t *log)
+{
+    ngx_str_t           name;
+    ngx_uint_t          i, first;
+    mapi_str_t          host;
+    mapi_server_t       ds;
+    ngx_mapi_server_t  *server;
+
+    if (mscf->refreshed == ngx_time()
+        && mscf->generation == mapi_directory_generation(d))
+    {
+        return;
+    }
+
+    first = (mscf->refreshed == 0);
+    server = mscf->servers.elts;
+
+    for (i = 0; i < mscf->servers.nelts; i++) {
+
+        host.len = server[i].host.len;
+        host.data = server[i].host.data;
+
+        server[i].name = server[i].host;
+
+        if (mapi_directory_server(d, &host, &ds) != MAPI_OK) {
+
+            if (ngx_worker == 0 && (first || server[i].known)) {
+                ngx_log_error(NGX_LOG_WARN, log, 0,
+                              "mapi: the directory does not know server "
+                              "\"%V\" of upstream \"%V\": no mailbox will be "
+                              "found on it, import it with \"mapi-directory "
+                              "import --servers\"",
+                              &server[i].host, &mscf->name);
+            }
+
+            server[i].known = 0;
+            server[i].state = mapi_server_active;
+            server[i].short_name.len = 0;
+            continue;
+        }
+
+        server[i].known = 1;
+        server[i].state = ds.state;
+
+        server[i].short_name.data = server[i].name_buf;
+        server[i].short_name.len = ngx_min(ds.name.len, NGX_MAPI_NAME_MAX);
+        ngx_memcpy(server[i].name_buf, ds.name.data,
+                   server[i].short_name.len);
+
+        if (ds.fqdn.len) {
+            name.data = server[i].name_buf + NGX_MAPI_NAME_MAX;
+            name.len = ngx_min(ds.fqdn.len, NGX_MAPI_NAME_MAX);
+            ngx_memcpy(name.data, ds.fqdn.data, name.len);
+            server[i].name = name;
+        }
+    }
+
+    mscf->generation = mapi_directory_generation(d);
+    mscf->refreshed = ngx_time();
+}
+
+
+/*
+ * The environment is opened after the fork.  Opening it now, not at the first
+ * request, brings what is wrong with it into the log at start.
+ */
+
+ngx_int_t
+ngx_mapi_locate_init_process(ngx_cycle_t *cycle)
+{
+    ngx_uint_t                      i;
+    mapi_directory_t               *d;
+    ngx_mapi_srv_conf_t            *mscf;
+    ngx_mapi_main_conf_t           *mmcf;
+    ngx_http_upstream_srv_conf_t  **uscfp;
+    ngx_http_upstream_main_conf_t  *umcf;
+
+    mmcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_mapi_module);
+
+    if (mmcf == NULL || !mmcf->used) {
+        return NGX_OK;
+    }
+
+    d = ngx_mapi_directory(mmcf, cycle->log);
+    if (d == NULL) {
+        return NGX_OK;
+    }
+
+    umcf = ngx_http_cycle_get_module_main_conf(cycle,
+                                               ngx_http_upstream_module);
+    uscfp = umcf->upstreams.elts;
+
+    for (i = 0; i < umcf->upstreams.nelts; i++) {
+
+        if (uscfp[i]->srv_conf == NULL) {
+            continue;
+        }
+
+        mscf = ngx_http_conf_upstream_srv_conf(uscfp[i], ngx_mapi_module);
+
+        if (mscf->type != ngx_mapi_upstream_none) {
+            ngx_mapi_refresh_servers(mscf, d, cycle->log);
+        }
+    }
+
+    mapi_directory_end(d);
+
+    return NGX_OK;
+}
+
+
+void
+ngx_mapi_locate_exit_process(ngx_cycle_t *cycle)
+{
+    ngx_mapi_main_conf_t  *mmcf;
+
+    mmcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_mapi_module);
+
+    if (mmcf && mmcf->directory) {
+        mapi_directory_close(mmcf->directory);
+        mmcf->directory = NULL;
+    }
+}

@@ -1,0 +1,238 @@
+
+/*
+ * Copyright (C) the ngx_mapi_module authors
+ */
+
+
+#include "ngx_mapi_module.h"
+
+
+static ngx_int_t ngx_mapi_handler(ngx_http_request_t *r);
+static ngx_int_t ngx_mapi_take_road(ngx_http_request_t *r,
+    ngx_mapi_ctx_t *ctx, ngx_mapi_loc_conf_t *mlcf);
+static ngx_int_t ngx_mapi_refuse(ngx_mapi_ctx_t *ctx, ngx_int_t status);
+static ngx_int_t ngx_mapi_init(ngx_conf_t *cf);
+static ngx_int_t ngx_mapi_init_process(ngx_cycle_t *cycle);
+static void ngx_mapi_exit_process(ngx_cycle_t *cycle);
+
+
+static ngx_http_module_t  ngx_mapi_module_ctx = {
+    ngx_mapi_add_variables,                /* preconfiguration */
+    ngx_mapi_init,                         /* postconfiguration */
+
+    ngx_mapi_create_main_conf,             /* create main configuration */
+    ngx_mapi_init_main_conf,               /* init main configuration */
+
+    ngx_mapi_create_srv_conf,              /* create server configuration */
+    NULL,                                  /* merge server configuration */
+
+    ngx_mapi_create_loc_conf,              /* create location configuration */
+    ngx_mapi_merge_loc_conf                /* merge location configuration */
+};
+
+
+ngx_module_t  ngx_mapi_module = {
+    NGX_MODULE_V1,
+    &ngx_mapi_module_ctx,                  /* module context */
+    ngx_mapi_commands,                     /* module directives */
+    NGX_HTTP_MODULE,                       /* module type */
+    NULL,                                  /* init master */
+    NULL,                                  /* init module */
+    ngx_mapi_init_process,                 /* init process */
+    NULL,                                  /* init thread */
+    NULL,                                  /* exit thread */
+    ngx_mapi_exit_process,                 /* exit process */
+    NULL,                                  /* exit master */
+    NGX_MODULE_V1_PADDING
+};
+
+
+/*
+ * The first three steps of the road: identify, locate, select.  In PREACCESS,
+ * so that the proxy module's request may already use $mapi_target; a retry
+ * repeats select only, in the balancer.
+ */
+
+static ngx_int_t
+ngx_mapi_handler(ngx_http_request_t *r)
+{
+    ngx_mapi_ctx_t             *ctx;
+    ngx_mapi_loc_conf_t        *mlcf;
+    ngx_mapi_main_conf_t       *mmcf;
+    ngx_http_variable_value_t  *v;
+
+    mlcf = ngx_http_get_module_loc_conf(r, ngx_mapi_module);
+
+    if (mlcf->upstream == NULL || r != r->main) {
+        return NGX_DECLINED;
+    }
+
+    ctx = ngx_mapi_get_ctx(r);
+
+    if (ctx == NULL) {
+        ctx = ngx_palloc(r->pool, sizeof(ngx_mapi_ctx_t));
+        if (ctx == NULL) {
+            return NGX_ERROR;
+        }
+
+        ngx_memzero(ctx, offsetof(ngx_mapi_ctx_t, database_buf));
+
+        ctx->known = -1;
+        ctx->server = -1;
+
+        mmcf = ngx_http_get_module_main_conf(r, ngx_mapi_module);
+
+        v = &r->variables[mmcf->ctx_index];
+        v->data = (u_char *) ctx;
+        v->len = 0;
+        v->valid = 1;
+        v->not_found = 0;
+        v->no_cacheable = 0;
+    }
+
+    return ngx_mapi_take_road(r, ctx, mlcf);
+}
+
+
+static ngx_int_t
+ngx_mapi_take_road(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
+    ngx_mapi_loc_conf_t *mlcf)
+{
+    ngx_int_t  rc;
+
+    ctx->mlcf = mlcf;
+    ctx->mscf = ngx_http_conf_upstream_srv_conf(mlcf->upstream,
+                                                ngx_mapi_module);
+    ctx->observe = (mlcf->mode == ngx_mapi_mode_observe);
+    ctx->refused = 0;
+
+    /* an internal redirect to another road knows already for whom it is */
+
+    if (!ctx->identified) {
+
+        rc = ngx_mapi_identify(r, ctx);
+
+        if (rc == NGX_ERROR) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        if (rc != NGX_OK) {
+            return ngx_mapi_refuse(ctx, rc);
+        }
+
+        ctx->identified = 1;
+    }
+
+    ngx_mapi_locate(r, ctx);
+
+    if (ctx->mscf->reject
+        && ctx->credentials
+        && ctx->identity.kind != mapi_identity_none
+        && !ctx->found)
+    {
+        return ngx_mapi_refuse(ctx, ctx->usable ? NGX_HTTP_NOT_FOUND
+                                        : NGX_HTTP_SERVICE_UNAVAILABLE);
+    }
+
+    if (ngx_mapi_select(r, ctx, mlcf->upstream, NULL) != NGX_OK) {
+
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "mapi: no server of upstream \"%V\" can serve this "
+                      "request", &ctx->mscf->name);
+
+        return ngx_mapi_refuse(ctx, NGX_HTTP_SERVICE_UNAVAILABLE);
+    }
+
+    return NGX_DECLINED;
+}
+
+
+static ngx_int_t
+ngx_mapi_refuse(ngx_mapi_ctx_t *ctx, ngx_int_t status)
+{
+    if (ctx->observe) {
+        return NGX_DECLINED;
+    }
+
+    ctx->refused = 1;
+
+    return status;
+}
+
+
+static ngx_int_t
+ngx_mapi_init(ngx_conf_t *cf)
+{
+    ngx_uint_t                      i;
+    ngx_http_handler_pt            *h;
+    ngx_mapi_srv_conf_t            *mscf;
+    ngx_mapi_main_conf_t           *mmcf;
+    ngx_http_core_main_conf_t      *cmcf;
+    ngx_http_upstream_srv_conf_t  **uscfp;
+    ngx_http_upstream_main_conf_t  *umcf;
+
+    umcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_upstream_module);
+    uscfp = umcf->upstreams.elts;
+
+    for (i = 0; i < umcf->upstreams.nelts; i++) {
+
+        if (uscfp[i]->srv_conf == NULL) {
+            continue;
+        }
+
+        mscf = ngx_http_conf_upstream_srv_conf(uscfp[i], ngx_mapi_module);
+
+        if (mscf->type == ngx_mapi_upstream_none) {
+            continue;
+        }
+
+        if (ngx_mapi_check_balancer(cf, uscfp[i], mscf) != NGX_OK
+            || ngx_mapi_pin_install(cf, uscfp[i]) != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    mmcf = ngx_http_conf_get_module_main_conf(cf, ngx_mapi_module);
+
+    if (!mmcf->used) {
+        return NGX_OK;
+    }
+
+    if (ngx_mapi_affinity_init_keys(cf, mmcf) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    ngx_mapi_check_workers(cf);
+
+    cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
+
+    h = ngx_array_push(&cmcf->phases[NGX_HTTP_PREACCESS_PHASE].handlers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    *h = ngx_mapi_handler;
+
+    return ngx_mapi_annotate_init(cf);
+}
+
+
+static ngx_int_t
+ngx_mapi_init_process(ngx_cycle_t *cycle)
+{
+    if (ngx_process != NGX_PROCESS_WORKER && ngx_process != NGX_PROCESS_SINGLE)
+    {
+        return NGX_OK;
+    }
+
+    return ngx_mapi_locate_init_process(cycle);
+}
+
+
+static void
+ngx_mapi_exit_process(ngx_cycle_t *cycle)
+{
+    ngx_mapi_locate_exit_process(cycle);
+    ngx_mapi_affinity_exit_process(cycle);
+}

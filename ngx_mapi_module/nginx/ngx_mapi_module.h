@@ -1,0 +1,295 @@
+
+/*
+ * Copyright (C) the ngx_mapi_module authors
+ */
+
+
+#ifndef _NGX_MAPI_MODULE_H_INCLUDED_
+#define _NGX_MAPI_MODULE_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "ngx_mapi_compat.h"
+
+#include "mapi_affinity.h"
+#include "mapi_auth.h"
+#include "mapi_directory.h"
+#include "mapi_identity.h"
+#include "mapi_rendezvous.h"
+#include "mapi_request.h"
+
+
+/* servers of one upstream block, addresses among which a request may retry */
+#define NGX_MAPI_SERVERS_MAX  256
+#define NGX_MAPI_PEERS_MAX    256
+
+/* longest host name (RFC 1035) */
+#define NGX_MAPI_NAME_MAX     255
+
+
+typedef enum {
+    ngx_mapi_mode_off = 0,
+    ngx_mapi_mode_on,
+    ngx_mapi_mode_observe
+} ngx_mapi_mode_e;
+
+
+typedef enum {
+    ngx_mapi_affinity_off = 0,
+    ngx_mapi_affinity_on,
+    ngx_mapi_affinity_auto
+} ngx_mapi_affinity_e;
+
+
+typedef enum {
+    ngx_mapi_upstream_none = 0,      /* no "mapi" in the block */
+    ngx_mapi_upstream_router,
+    ngx_mapi_upstream_owner
+} ngx_mapi_upstream_e;
+
+
+typedef enum {
+    ngx_mapi_fallback_any = 0,
+    ngx_mapi_fallback_copies,
+    ngx_mapi_fallback_none
+} ngx_mapi_fallback_e;
+
+
+/* what decided; the words are those of $mapi_route */
+typedef enum {
+    ngx_mapi_route_none = 0,
+    ngx_mapi_route_directory,
+    ngx_mapi_route_affinity,
+    ngx_mapi_route_balance
+} ngx_mapi_route_e;
+
+
+/*
+ * A server of an upstream block: the host of its "server" line.  What the
+ * directory says of it is refreshed by each worker for itself.
+ */
+typedef struct {
+    ngx_str_t                  host;      /* lower case, without port */
+    ngx_str_t                  line;      /* as the peers carry it */
+    ngx_uint_t                 weight;
+    unsigned                   backup:1;
+    unsigned                   down:1;
+
+    ngx_uint_t                 known;     /* to the directory */
+    mapi_server_state_e        state;
+    ngx_str_t                  name;      /* Fqdn, or host: shown and hashed */
+    ngx_str_t                  short_name;/* Name in the directory, or empty */
+    u_char                    *name_buf;  /* 2 * NGX_MAPI_NAME_MAX */
+} ngx_mapi_server_t;
+
+
+typedef struct {
+    mapi_directory_t          *directory; /* this worker's, see locate */
+    ngx_str_t                  directory_path;
+    unsigned                   directory_errors;
+
+    ngx_array_t               *key_files; /* of ngx_str_t */
+    u_char                    *keys;
+    ngx_uint_t                 nkeys;
+    time_t                     lifetime;  /* longest of all locations */
+    mapi_affinity_keys_t      *affinity;  /* of this worker, made when used */
+
+    ngx_int_t                  ctx_index; /* the variable that keeps the ctx */
+    ngx_uint_t                 used;      /* some location takes the road */
+} ngx_mapi_main_conf_t;
+
+
+/* of an upstream block */
+typedef struct {
+    ngx_mapi_upstream_e        type;
+    ngx_mapi_fallback_e        fallback;
+    ngx_uint_t                 reject;    /* mapi_unknown_mailbox reject */
+
+    ngx_array_t                servers;   /* of ngx_mapi_server_t */
+    ngx_str_t                  name;
+
+    ngx_uint_t                 initialized;
+    ngx_http_upstream_init_peer_pt  original_init_peer;
+
+    /* of this worker: what the servers' directory fields were made from */
+    uint64_t                   generation;
+    time_t                     refreshed;
+} ngx_mapi_srv_conf_t;
+
+
+typedef struct {
+    ngx_http_regex_t          *regex;
+    ngx_http_complex_value_t   replacement;
+} ngx_mapi_rule_t;
+
+
+typedef struct {
+    ngx_uint_t                 mode;
+    ngx_uint_t                 direct;    /* "mapi" stands in this location */
+    ngx_str_t                  file;      /* where "mapi" stands */
+    ngx_uint_t                 line;
+
+    ngx_array_t               *rules;     /* of ngx_mapi_rule_t */
+
+    ngx_uint_t                 affinity;
+    ngx_str_t                  cookie_name;
+    ngx_str_t                  cookie_path;
+    time_t                     cookie_lifetime;
+
+    /* NULL where the location is not on the road */
+    ngx_http_upstream_srv_conf_t  *upstream;
+
+    ngx_uint_t                 noticed;   /* of this worker: logged once */
+} ngx_mapi_loc_conf_t;
+
+
+/*
+ * What one request knows.  Each step of the road writes its own part.
+ * Owned by the request's pool; found again after internal redirects.
+ */
+typedef struct {
+    ngx_mapi_srv_conf_t       *mscf;
+    ngx_mapi_loc_conf_t       *mlcf;
+
+    /* identify */
+    mapi_endpoint_e            endpoint;
+    mapi_identity_t            identity;
+    ngx_str_t                  request_type;
+    ngx_str_t                  anchor_header;
+    ngx_str_t                  cookie;         /* sealed affinity cookie */
+    unsigned                   identified:1;
+    unsigned                   credentials:1;  /* Authorization has a token */
+    unsigned                   observe:1;
+    unsigned                   refused:1;      /* answered by us */
+
+    /* locate */
+    unsigned                   usable:1;       /* there is a directory */
+    unsigned                   found:1;        /* it knows the mailbox */
+    unsigned                   located:1;      /* and its database's server */
+    mapi_guid_t                mailbox;
+    mapi_guid_t                database_guid;
+    ngx_str_t                  database;
+    ngx_int_t                  known;          /* server's index, or -1 */
+    ngx_uint_t                 ncopies;
+    ngx_int_t                 *copies;         /* servers' indices */
+
+    /* select */
+    ngx_mapi_route_e           route;
+    ngx_int_t                  server;         /* index, or -1 */
+    ngx_uint_t                 last_resort;    /* nobody passes his check */
+    ngx_str_t                  target;
+    mapi_affinity_t           *affinity;       /* opened cookie, or NULL */
+
+    u_char                    *activity;       /* the request's GUID */
+
+    /* not cleared: what the views above point into */
+    u_char                     database_buf[128];
+    u_char                     target_buf[NGX_MAPI_NAME_MAX];
+    u_char                     cookie_buf[MAPI_AFFINITY_VALUE_MAX];
+    u_char                     text[2 * MAPI_IDENTITY_MAX];
+} ngx_mapi_ctx_t;
+
+
+/* peers that this request has tried, by their place in the block */
+typedef struct {
+    uint64_t                   bits[NGX_MAPI_PEERS_MAX / 64];
+} ngx_mapi_tried_t;
+
+
+extern ngx_module_t  ngx_mapi_module;
+
+
+extern ngx_command_t  ngx_mapi_commands[];
+
+
+/* configuration */
+void *ngx_mapi_create_main_conf(ngx_conf_t *cf);
+char *ngx_mapi_init_main_conf(ngx_conf_t *cf, void *conf);
+void *ngx_mapi_create_srv_conf(ngx_conf_t *cf);
+void *ngx_mapi_create_loc_conf(ngx_conf_t *cf);
+char *ngx_mapi_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child);
+
+/* the block's servers, and whether another balancer stands beside "mapi" */
+ngx_int_t ngx_mapi_init_servers(ngx_conf_t *cf,
+    ngx_http_upstream_srv_conf_t *us, ngx_mapi_srv_conf_t *mscf);
+ngx_int_t ngx_mapi_check_balancer(ngx_conf_t *cf,
+    ngx_http_upstream_srv_conf_t *us, ngx_mapi_srv_conf_t *mscf);
+
+/* the context of the main request, NULL if it is not on the road */
+ngx_mapi_ctx_t *ngx_mapi_get_ctx(ngx_http_request_t *r);
+
+
+/* identify: NGX_OK, an HTTP status to refuse with, or NGX_ERROR */
+ngx_int_t ngx_mapi_identify(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
+
+/*
+ * One walk over the request's headers: takes out what only a front end may
+ * set and our own cookie, notes what identify needs.  With "observe" nothing
+ * is taken out.
+ */
+ngx_int_t ngx_mapi_read_headers(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
+
+/* locate: fills the directory's part of ctx; never fails the request */
+void ngx_mapi_locate(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
+ngx_int_t ngx_mapi_locate_init_process(ngx_cycle_t *cycle);
+void ngx_mapi_locate_exit_process(ngx_cycle_t *cycle);
+
+/*
+ * select: writes route, server and target.  Pure otherwise: counts nothing,
+ * holds the peers' read lock only while it looks.  tried may be NULL.
+ * NGX_OK, or NGX_BUSY when no server may serve the request (server is -1).
+ */
+ngx_int_t ngx_mapi_select(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
+    ngx_http_upstream_srv_conf_t *us, ngx_mapi_tried_t *tried);
+
+/* 1 if the peer may be connected to; failing counts as alive with "any" */
+ngx_uint_t ngx_mapi_peer_usable(ngx_http_upstream_rr_peer_t *peer,
+    ngx_uint_t any);
+
+/* index of the server whose line a peer carries; -1 if none; hint is a guess */
+ngx_int_t ngx_mapi_server_of_peer(ngx_mapi_srv_conf_t *mscf,
+    ngx_http_upstream_rr_peer_t *peer, ngx_uint_t hint);
+
+#define ngx_mapi_is_tried(tried, i)                                           \
+    ((i) < NGX_MAPI_PEERS_MAX                                                 \
+     && ((tried)->bits[(i) / 64] & ((uint64_t) 1 << ((i) % 64))))
+
+#define ngx_mapi_set_tried(tried, i)                                          \
+    if ((i) < NGX_MAPI_PEERS_MAX) {                                           \
+        (tried)->bits[(i) / 64] |= (uint64_t) 1 << ((i) % 64);                \
+    }
+
+/* balancer */
+ngx_int_t ngx_mapi_init_upstream(ngx_conf_t *cf,
+    ngx_http_upstream_srv_conf_t *us);
+
+/* pin: for now only the taint rule; installed outside everything */
+ngx_int_t ngx_mapi_pin_install(ngx_conf_t *cf,
+    ngx_http_upstream_srv_conf_t *us);
+
+/* stick: opens the request's cookie into ctx->affinity; seals the answer's */
+void ngx_mapi_affinity_read(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
+ngx_int_t ngx_mapi_affinity_write(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
+ngx_int_t ngx_mapi_affinity_init_keys(ngx_conf_t *cf,
+    ngx_mapi_main_conf_t *mmcf);
+void ngx_mapi_affinity_exit_process(ngx_cycle_t *cycle);
+
+/* annotate: the header filter */
+ngx_int_t ngx_mapi_annotate_init(ngx_conf_t *cf);
+
+/* variables */
+ngx_int_t ngx_mapi_add_variables(ngx_conf_t *cf);
+ngx_str_t *ngx_mapi_route_name(ngx_mapi_route_e route);
+
+/* check: what "nginx -t" can see in a location on the road; only warns */
+void ngx_mapi_check_location(ngx_conf_t *cf, ngx_mapi_loc_conf_t *mlcf);
+void ngx_mapi_check_workers(ngx_conf_t *cf);
+
+/* what "nginx -t" cannot see: looks at the first request to a server */
+void ngx_mapi_check_request(ngx_http_request_t *r, ngx_mapi_loc_conf_t *mlcf);
+
+
+#endif /* _NGX_MAPI_MODULE_H_INCLUDED_ */

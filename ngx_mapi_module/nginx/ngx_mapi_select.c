@@ -1,0 +1,438 @@
+
+/*
+ * Copyright (C) the ngx_mapi_module authors
+ */
+
+
+#include "ngx_mapi_module.h"
+
+
+/* how fit a server is to take this request, from its addresses */
+typedef enum {
+    ngx_mapi_server_unusable = 0,    /* down, full, or all addresses tried */
+    ngx_mapi_server_failing,         /* max_fails reached, fail_timeout runs */
+    ngx_mapi_server_alive
+} ngx_mapi_fitness_e;
+
+
+typedef struct {
+    ngx_mapi_ctx_t            *ctx;
+    ngx_mapi_srv_conf_t       *mscf;
+    ngx_mapi_server_t         *servers;
+    ngx_uint_t                 all_fail;   /* rule 6: none passes its check */
+    u_char                     fitness[NGX_MAPI_SERVERS_MAX];
+} ngx_mapi_select_t;
+
+
+static void ngx_mapi_select_look(ngx_mapi_select_t *s,
+    ngx_http_upstream_srv_conf_t *us, ngx_mapi_tried_t *tried);
+static void ngx_mapi_select_look_group(ngx_mapi_select_t *s,
+    ngx_http_upstream_rr_peers_t *peers, ngx_mapi_tried_t *tried,
+    ngx_uint_t *np, ngx_uint_t *nalive);
+static ngx_int_t ngx_mapi_select_known(ngx_mapi_select_t *s);
+static ngx_int_t ngx_mapi_select_instead(ngx_http_request_t *r,
+    ngx_mapi_select_t *s);
+static ngx_int_t ngx_mapi_select_affinity(ngx_http_request_t *r,
+    ngx_mapi_select_t *s);
+static ngx_int_t ngx_mapi_select_hash(ngx_http_request_t *r,
+    ngx_mapi_select_t *s);
+static ngx_int_t ngx_mapi_select_best(ngx_mapi_select_t *s,
+    mapi_str_t *identity, ngx_uint_t backup, mapi_server_state_e state);
+static ngx_uint_t ngx_mapi_select_fit(ngx_mapi_select_t *s, ngx_uint_t i);
+
+
+/*
+ * The rules of selection, the first that decides:
+ *
+ *   known place: the server where the database is mounted;
+ *   it is not alive, drained or elsewhere: what "fallback" says;
+ *   unknown place: the cookie's server, else rendezvous hash;
+ *   no server passes its check: as if all of them did.
+ */
+
+ngx_int_t
+ngx_mapi_select(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
+    ngx_http_upstream_srv_conf_t *us, ngx_mapi_tried_t *tried)
+{
+    ngx_int_t          n;
+    ngx_mapi_select_t  s;
+
+    s.ctx = ctx;
+    s.mscf = ctx->mscf;
+    s.servers = ctx->mscf->servers.elts;
+
+    ngx_mapi_select_look(&s, us, tried);
+
+    if (ctx->located) {
+
+        n = ngx_mapi_select_known(&s);
+        ctx->route = ngx_mapi_route_directory;
+
+        if (n < 0) {
+            n = ngx_mapi_select_instead(r, &s);
+        }
+
+    } else {
+        n = ngx_mapi_select_affinity(r, &s);
+        ctx->route = ngx_mapi_route_affinity;
+
+        if (n < 0) {
+            n = ngx_mapi_select_hash(r, &s);
+            ctx->route = ngx_mapi_route_balance;
+        }
+    }
+
+    ctx->server = n;
+    ctx->last_resort = s.all_fail;
+
+    if (n < 0) {
+        ctx->route = ngx_mapi_route_none;
+        ngx_str_null(&ctx->target);
+        return NGX_BUSY;
+    }
+
+    /* the worker's table is rewritten by later requests: keep a copy */
+
+    ctx->target.len = s.servers[n].name.len;
+    ctx->target.data = ctx->target_buf;
+    ngx_memcpy(ctx->target_buf, s.servers[n].name.data, ctx->target.len);
+
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "mapi: select \"%V\" by %V", &ctx->target,
+                   ngx_mapi_route_name(ctx->route));
+
+    return NGX_OK;
+}
+
+
+/* a server is as fit as the fittest of its addresses */
+
+static void
+ngx_mapi_select_look(ngx_mapi_select_t *s, ngx_http_upstream_srv_conf_t *us,
+    ngx_mapi_tried_t *tried)
+{
+    ngx_uint_t                     i, n, nalive;
+    ngx_http_upstream_rr_peers_t  *peers;
+
+    n = s->mscf->servers.nelts;
+    nalive = 0;
+
+    if (s->mscf->type == ngx_mapi_upstream_none) {
+
+        /* "observe" before another balancer: its peers are not ours to read */
+
+        for (i = 0; i < n; i++) {
+            s->fitness[i] = s->servers[i].down ? ngx_mapi_server_unusable
+                                               : ngx_mapi_server_alive;
+        }
+
+        s->all_fail = 0;
+        return;
+    }
+
+    ngx_memzero(s->fitness, n);
+
+    i = 0;
+    peers = us->peer.data;
+
+    ngx_mapi_select_look_group(s, peers, tried, &i, &nalive);
+
+    if (peers->next) {
+        ngx_mapi_select_look_group(s, peers->next, tried, &i, &nalive);
+    }
+
+    s->all_fail = (nalive == 0);
+}
+
+
+static void
+ngx_mapi_select_look_group(ngx_mapi_select_t *s,
+    ngx_http_upstream_rr_peers_t *peers, ngx_mapi_tried_t *tried,
+    ngx_uint_t *np, ngx_uint_t *nalive)
+{
+    ngx_int_t                     n;
+    ngx_uint_t                    i, fitness, hint;
+    ngx_http_upstream_rr_peer_t  *peer;
+
+    hint = 0;
+    i = *np;
+
+    ngx_http_upstream_rr_peers_rlock(peers);
+
+    for (peer = peers->peer; peer; peer = peer->next, i++) {
+
+        n = ngx_mapi_server_of_peer(s->mscf, peer, hint);
+        if (n < 0) {
+            continue;
+        }
+
+        hint = n;
+
+        if (ngx_mapi_peer_usable(peer, 0)) {
+            fitness = ngx_mapi_server_alive;
+
+            if (s->servers[n].state != mapi_server_offline) {
+                (*nalive)++;
+            }
+
+        } else if (ngx_mapi_peer_usable(peer, 1)) {
+            fitness = ngx_mapi_server_failing;
+
+        } else {
+            continue;
+        }
+
+        if (tried && ngx_mapi_is_tried(tried, i)) {
+            continue;
+        }
+
+        if (fitness > s->fitness[n]) {
+            s->fitness[n] = (u_char) fitness;
+        }
+    }
+
+    ngx_http_upstream_rr_peers_unlock(peers);
+
+    *np = i;
+}
+
+
+ngx_uint_t
+ngx_mapi_peer_usable(ngx_http_upstream_rr_peer_t *peer, ngx_uint_t any)
+{
+    if (peer->down) {
+        return 0;
+    }
+
+    if (peer->max_conns && peer->conns >= peer->max_conns) {
+        return 0;
+    }
+
+    if (any) {
+        return 1;
+    }
+
+    return !(peer->max_fails
+             && peer->fails >= peer->max_fails
+             && ngx_time() - peer->checked <= peer->fail_timeout);
+}
+
+
+ngx_int_t
+ngx_mapi_server_of_peer(ngx_mapi_srv_conf_t *mscf,
+    ngx_http_upstream_rr_peer_t *peer, ngx_uint_t hint)
+{
+    ngx_uint_t          i, n;
+    ngx_mapi_server_t  *server;
+
+    /* peers come in the order of the servers, an address or more for each */
+
+    server = mscf->servers.elts;
+    n = mscf->servers.nelts;
+
+    for (i = 0; i < n; i++, hint++) {
+
+        if (hint >= n) {
+            hint = 0;
+        }
+
+        if (server[hint].line.len == peer->server.len
+            && ngx_memcmp(server[hint].line.data, peer->server.data,
+                          peer->server.len)
+               == 0)
+        {
+            return hint;
+        }
+    }
+
+    return -1;
+}
+
+
+static ngx_uint_t
+ngx_mapi_select_fit(ngx_mapi_select_t *s, ngx_uint_t i)
+{
+    if (s->servers[i].state == mapi_server_offline) {
+        return 0;
+    }
+
+    return s->fitness[i] == ngx_mapi_server_alive
+           || (s->all_fail && s->fitness[i] == ngx_mapi_server_failing);
+}
+
+
+static ngx_int_t
+ngx_mapi_select_known(ngx_mapi_select_t *s)
+{
+    ngx_int_t  n;
+
+    n = s->ctx->known;
+
+    if (n < 0 || !ngx_mapi_select_fit(s, n)) {
+        return -1;
+    }
+
+    if (s->servers[n].state == mapi_server_draining
+        && s->mscf->type != ngx_mapi_upstream_owner)
+    {
+        return -1;
+    }
+
+    return n;
+}
+
+
+static ngx_int_t
+ngx_mapi_select_instead(ngx_http_request_t *r, ngx_mapi_select_t *s)
+{
+    ngx_int_t   n;
+    ngx_uint_t  i;
+
+    switch (s->mscf->fallback) {
+
+    case ngx_mapi_fallback_any:
+        s->ctx->route = ngx_mapi_route_balance;
+        return ngx_mapi_select_hash(r, s);
+
+    case ngx_mapi_fallback_copies:
+
+        for (i = 0; i < s->ctx->ncopies; i++) {
+            n = s->ctx->copies[i];
+
+            if (ngx_mapi_select_fit(s, n)
+                && s->servers[n].state == mapi_server_active)
+            {
+                return n;
+            }
+        }
+
+        return -1;
+
+    default: /* ngx_mapi_fallback_none */
+        return -1;
+    }
+}
+
+
+static ngx_int_t
+ngx_mapi_select_affinity(ngx_http_request_t *r, ngx_mapi_select_t *s)
+{
+    ngx_uint_t                    i;
+    mapi_str_t                    name;
+    const mapi_affinity_entry_t  *entry;
+
+    if (s->ctx->mlcf->affinity == ngx_mapi_affinity_off
+        || s->ctx->identity.kind == mapi_identity_none)
+    {
+        return -1;
+    }
+
+    ngx_mapi_affinity_read(r, s->ctx);
+
+    if (s->ctx->affinity == NULL) {
+        return -1;
+    }
+
+    entry = mapi_affinity_find(s->ctx->affinity, &s->ctx->identity.text);
+    if (entry == NULL) {
+        return -1;
+    }
+
+    for (i = 0; i < s->mscf->servers.nelts; i++) {
+
+        name.len = s->servers[i].name.len;
+        name.data = s->servers[i].name.data;
+
+        if (mapi_affinity_is_server(s->ctx->affinity, entry, &name)) {
+
+            if (ngx_mapi_select_fit(s, i)
+                && s->servers[i].state == mapi_server_active)
+            {
+                return i;
+            }
+
+            break;
+        }
+    }
+
+    return -1;
+}
+
+
+/*
+ * Active primaries, then active backups, then whoever drains.  An identity
+ * that cannot be read is replaced by the client's address, so that a client
+ * meets one server.
+ */
+
+static ngx_int_t
+ngx_mapi_select_hash(ngx_http_request_t *r, ngx_mapi_select_t *s)
+{
+    u_char       text[NGX_SOCKADDR_STRLEN];
+    ngx_int_t    n;
+    mapi_str_t   identity;
+
+    identity = s->ctx->identity.text;
+
+    if (s->ctx->identity.kind == mapi_identity_none) {
+        identity.data = text;
+        identity.len = ngx_sock_ntop(r->connection->sockaddr,
+                                     r->connection->socklen, text,
+                                     NGX_SOCKADDR_STRLEN, 0);
+    }
+
+    n = ngx_mapi_select_best(s, &identity, 0, mapi_server_active);
+
+    if (n < 0) {
+        n = ngx_mapi_select_best(s, &identity, 1, mapi_server_active);
+    }
+
+    if (n < 0) {
+        n = ngx_mapi_select_best(s, &identity, 0, mapi_server_draining);
+    }
+
+    if (n < 0) {
+        n = ngx_mapi_select_best(s, &identity, 1, mapi_server_draining);
+    }
+
+    return n;
+}
+
+
+static ngx_int_t
+ngx_mapi_select_best(ngx_mapi_select_t *s, mapi_str_t *identity,
+    ngx_uint_t backup, mapi_server_state_e state)
+{
+    uint64_t     hash, best_hash;
+    ngx_int_t    best;
+    ngx_uint_t   i;
+    mapi_str_t   name;
+
+    best = -1;
+    best_hash = 0;
+
+    for (i = 0; i < s->mscf->servers.nelts; i++) {
+
+        if (s->servers[i].backup != backup
+            || s->servers[i].state != state
+            || !ngx_mapi_select_fit(s, i))
+        {
+            continue;
+        }
+
+        name.len = s->servers[i].name.len;
+        name.data = s->servers[i].name.data;
+
+        hash = mapi_rendezvous_hash(&name, identity);
+
+        if (best == -1
+            || mapi_rendezvous_before(hash, s->servers[i].weight, best_hash,
+                                      s->servers[best].weight))
+        {
+            best = i;
+            best_hash = hash;
+        }
+    }
+
+    return best;
+}

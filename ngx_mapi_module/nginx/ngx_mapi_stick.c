@@ -1,0 +1,330 @@
+
+/*
+ * Copyright (C) the ngx_mapi_module authors
+ */
+
+
+#include "ngx_mapi_module.h"
+
+#include <openssl/rand.h>
+
+
+static mapi_affinity_keys_t *ngx_mapi_affinity_keys(ngx_http_request_t *r);
+static ngx_int_t ngx_mapi_affinity_load_key(ngx_conf_t *cf, ngx_str_t *file,
+    u_char *key);
+static ngx_int_t ngx_mapi_affinity_random_key(ngx_conf_t *cf,
+    ngx_mapi_main_conf_t *mmcf);
+
+
+/* whatever cannot be opened is as if absent: ctx->affinity stays NULL */
+
+void
+ngx_mapi_affinity_read(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
+{
+    mapi_str_t             upstream, value;
+    mapi_affinity_t       *affinity;
+    mapi_affinity_keys_t  *keys;
+
+    if (ctx->affinity || ctx->cookie.len == 0) {
+        return;
+    }
+
+    keys = ngx_mapi_affinity_keys(r);
+    if (keys == NULL) {
+        return;
+    }
+
+    affinity = ngx_palloc(r->pool, sizeof(mapi_affinity_t));
+    if (affinity == NULL) {
+        return;
+    }
+
+    upstream.len = ctx->mscf->name.len;
+    upstream.data = ctx->mscf->name.data;
+    value.len = ctx->cookie.len;
+    value.data = ctx->cookie.data;
+
+    if (mapi_affinity_open(keys, (uint32_t) ngx_time(), &upstream, &value,
+                           affinity)
+        != MAPI_OK)
+    {
+        ngx_log_debug0(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                       "mapi: affinity cookie cannot be read");
+
+        /* not opened again on a retry, and nothing of it is kept */
+        ctx->cookie.len = 0;
+        return;
+    }
+
+    ctx->affinity = affinity;
+}
+
+
+/*
+ * The answer's cookie: this mailbox's entry in front, those of the client's
+ * other mailboxes as they came.  Called once a request, from the header
+ * filter, for an answer that came from ctx->server.
+ */
+
+ngx_int_t
+ngx_mapi_affinity_write(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
+{
+    size_t                 len;
+    u_char                *p;
+    mapi_str_t             upstream, server;
+    ngx_table_elt_t       *h;
+    mapi_affinity_t        fresh, *affinity;
+    ngx_mapi_server_t     *servers;
+    ngx_mapi_loc_conf_t   *mlcf;
+    mapi_affinity_keys_t  *keys;
+
+    mlcf = ctx->mlcf;
+
+    if (mlcf->affinity == ngx_mapi_affinity_off
+        || ctx->identity.kind == mapi_identity_none
+        || ctx->server < 0
+        || (ctx->located && mlcf->affinity != ngx_mapi_affinity_on)
+        || r->headers_out.status == NGX_HTTP_UNAUTHORIZED)
+    {
+        return NGX_OK;
+    }
+
+    servers = ctx->mscf->servers.elts;
+
+    if (servers[ctx->server].state != mapi_server_active) {
+        return NGX_OK;
+    }
+
+    keys = ngx_mapi_affinity_keys(r);
+    if (keys == NULL) {
+        return NGX_OK;
+    }
+
+    ngx_mapi_affinity_read(r, ctx);
+
+    affinity = ctx->affinity;
+
+    if (affinity == NULL) {
+        ngx_memzero(&fresh, sizeof(mapi_affinity_t));
+        affinity = &fresh;
+    }
+
+    server.len = ctx->target.len;
+    server.data = ctx->target.data;
+
+    if (mapi_affinity_put(affinity, &ctx->identity.text, &server,
+                          (uint32_t) (ngx_time() + mlcf->cookie_lifetime))
+        != MAPI_OK)
+    {
+        return NGX_OK;
+    }
+
+    len = mlcf->cookie_name.len + 1 + MAPI_AFFINITY_VALUE_MAX
+          + sizeof("; Max-Age=; Path=; HttpOnly; Secure") - 1
+          + NGX_TIME_T_LEN + mlcf->cookie_path.len;
+
+    p = ngx_pnalloc(r->pool, len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    h = ngx_list_push(&r->headers_out.headers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    h->hash = 0;
+    ngx_mapi_header_end(h);
+    ngx_str_set(&h->key, "Set-Cookie");
+    h->value.data = p;
+    h->lowcase_key = (u_char *) "set-cookie";
+
+    p = ngx_cpymem(p, mlcf->cookie_name.data, mlcf->cookie_name.len);
+    *p++ = '=';
+
+    upstream.len = ctx->mscf->name.len;
+    upstream.data = ctx->mscf->name.data;
+
+    len = mapi_affinity_seal(keys, (uint32_t) ngx_time(), &upstream, affinity,
+                             p);
+    if (len == 0) {
+        /* hash 0: the header is not sent */
+        h->value.len = 0;
+        return NGX_OK;
+    }
+
+    p = ngx_sprintf(p + len, "; Max-Age=%T; Path=%V; HttpOnly",
+                    mlcf->cookie_lifetime, &mlcf->cookie_path);
+
+#if (NGX_HTTP_SSL)
+    if (r->connection->ssl) {
+        p = ngx_cpymem(p, "; Secure", sizeof("; Secure") - 1);
+    }
+#endif
+
+    h->value.len = p - h->value.data;
+    h->hash = 1;
+
+    return NGX_OK;
+}
+
+
+static mapi_affinity_keys_t *
+ngx_mapi_affinity_keys(ngx_http_request_t *r)
+{
+    ngx_mapi_main_conf_t  *mmcf;
+
+    mmcf = ngx_http_get_module_main_conf(r, ngx_mapi_module);
+
+    if (mmcf->affinity == NULL) {
+        mmcf->affinity = mapi_affinity_keys_create(mmcf->keys, mmcf->nkeys,
+                                                   (uint32_t) mmcf->lifetime);
+
+        if (mmcf->affinity == NULL) {
+            ngx_log_error(NGX_LOG_CRIT, r->connection->log, 0,
+                          "mapi: no affinity cookie: the keys cannot be "
+                          "prepared, out of memory or OpenSSL without "
+                          "AES-256-GCM and HKDF");
+        }
+    }
+
+    return mmcf->affinity;
+}
+
+
+void
+ngx_mapi_affinity_exit_process(ngx_cycle_t *cycle)
+{
+    ngx_mapi_main_conf_t  *mmcf;
+
+    mmcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_mapi_module);
+
+    if (mmcf) {
+        mapi_affinity_keys_destroy(mmcf->affinity);
+        mmcf->affinity = NULL;
+    }
+}
+
+
+/* in the master, before the workers fork: files may be readable by root only */
+
+ngx_int_t
+ngx_mapi_affinity_init_keys(ngx_conf_t *cf, ngx_mapi_main_conf_t *mmcf)
+{
+    ngx_str_t   *file;
+    ngx_uint_t   i;
+
+    if (mmcf->key_files == NULL) {
+        return ngx_mapi_affinity_random_key(cf, mmcf);
+    }
+
+    mmcf->nkeys = mmcf->key_files->nelts;
+
+    mmcf->keys = ngx_palloc(cf->pool, mmcf->nkeys * MAPI_AFFINITY_KEY_LEN);
+    if (mmcf->keys == NULL) {
+        return NGX_ERROR;
+    }
+
+    file = mmcf->key_files->elts;
+
+    for (i = 0; i < mmcf->nkeys; i++) {
+        if (ngx_mapi_affinity_load_key(cf, &file[i],
+                                   mmcf->keys + i * MAPI_AFFINITY_KEY_LEN)
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_mapi_affinity_load_key(ngx_conf_t *cf, ngx_str_t *file, u_char *key)
+{
+    u_char      buf[256];
+    ssize_t     n;
+    ngx_fd_t    fd;
+    ngx_int_t   rc;
+
+    fd = ngx_open_file(file->data, NGX_FILE_RDONLY, NGX_FILE_OPEN, 0);
+
+    if (fd == NGX_INVALID_FILE) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, ngx_errno,
+                      "mapi_affinity_key: " ngx_open_file_n " \"%V\" failed",
+                      file);
+        return NGX_ERROR;
+    }
+
+    n = ngx_read_fd(fd, buf, sizeof(buf));
+
+    if (ngx_close_file(fd) == NGX_FILE_ERROR) {
+        ngx_log_error(NGX_LOG_ALERT, cf->log, ngx_errno,
+                      ngx_close_file_n " \"%V\" failed", file);
+    }
+
+    rc = NGX_ERROR;
+
+    if (n > 0 && (size_t) n < sizeof(buf)
+        && mapi_affinity_key_parse(key, buf, n) == MAPI_OK)
+    {
+        rc = NGX_OK;
+    }
+
+    ngx_explicit_memzero(buf, sizeof(buf));
+
+    if (rc != NGX_OK) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "mapi_affinity_key: \"%V\" does not hold a key: write "
+                      "32 bytes as 64 hex digits or as base64, for example "
+                      "with \"openssl rand -hex 32\"", file);
+    }
+
+    return rc;
+}
+
+
+/* a reload goes on with the key of the configuration before, if it had one */
+
+static ngx_int_t
+ngx_mapi_affinity_random_key(ngx_conf_t *cf, ngx_mapi_main_conf_t *mmcf)
+{
+    ngx_uint_t             i;
+    ngx_cycle_t           *old;
+    ngx_mapi_main_conf_t  *ommcf;
+
+    mmcf->nkeys = 1;
+
+    mmcf->keys = ngx_palloc(cf->pool, MAPI_AFFINITY_KEY_LEN);
+    if (mmcf->keys == NULL) {
+        return NGX_ERROR;
+    }
+
+    old = cf->cycle->old_cycle;
+
+    /* the module may be new in this cycle */
+
+    for (i = 0; old && old->modules && old->modules[i]; i++) {
+
+        if (old->modules[i] != &ngx_mapi_module || old->conf_ctx == NULL) {
+            continue;
+        }
+
+        ommcf = ngx_http_cycle_get_module_main_conf(old, ngx_mapi_module);
+
+        if (ommcf && ommcf->keys && ommcf->key_files == NULL) {
+            ngx_memcpy(mmcf->keys, ommcf->keys, MAPI_AFFINITY_KEY_LEN);
+            return NGX_OK;
+        }
+    }
+
+    if (RAND_bytes(mmcf->keys, MAPI_AFFINITY_KEY_LEN) != 1) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "mapi: RAND_bytes() failed, no key for the affinity "
+                      "cookie");
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
