@@ -39,7 +39,12 @@ ngx_mapi_header_filter(ngx_http_request_t *r)
 
     ctx = ngx_mapi_get_ctx(r);
 
-    if (ctx == NULL || ctx->observe) {
+    /* an error_page has led off the road: its answer is the administrator's */
+
+    if (ctx == NULL
+        || ctx->observe
+        || ctx->mlcf != ngx_http_get_module_loc_conf(r, ngx_mapi_module))
+    {
         return ngx_http_next_header_filter(r);
     }
 

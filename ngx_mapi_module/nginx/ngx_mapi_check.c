@@ -214,7 +214,7 @@ ngx_mapi_check_workers(ngx_conf_t *cf)
 void
 ngx_mapi_check_request(ngx_http_request_t *r, ngx_mapi_loc_conf_t *mlcf)
 {
-    u_char     *p, *last, *eol;
+    u_char     *p, *last, *eol, *uri;
     ngx_buf_t  *b;
 
     if (mlcf->noticed || r->upstream->request_bufs == NULL) {
@@ -228,6 +228,19 @@ ngx_mapi_check_request(ngx_http_request_t *r, ngx_mapi_loc_conf_t *mlcf)
     last = b->last;
 
     eol = ngx_strlchr(p, last, LF);
+    uri = ngx_strlchr(p, last, ' ');
+
+    if (uri && ((size_t) (last - uri) < r->unparsed_uri.len + 2
+                || uri[r->unparsed_uri.len + 1] != ' '
+                || ngx_memcmp(uri + 1, r->unparsed_uri.data,
+                              r->unparsed_uri.len)
+                   != 0))
+    {
+        ngx_log_error(NGX_LOG_WARN, r->connection->log, 0,
+                      "mapi: the URI is rewritten on its way to the servers: "
+                      "write \"proxy_pass\" without a path, and no "
+                      "\"rewrite\", in this location");
+    }
 
     if (eol && eol - p > 10
         && ngx_strncmp(eol - sizeof("HTTP/1.0\r") + 1, "HTTP/1.0\r",
