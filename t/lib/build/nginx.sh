@@ -204,7 +204,7 @@ make_nginx()
 make_core()
 {
     run_make "$WORK/core.log" -f t/lib/build/core.mk \
-        OUT="$WORK" CC="$CC" OPT="$OPT" LDOPT="$LDOPT" "$@"
+        OUT="$WORK/core" CC="$CC" OPT="$OPT" LDOPT="$LDOPT" "$@"
 }
 
 
@@ -246,7 +246,11 @@ publish()
         publish_file "$WORK/src/objs/nginx" "$WORK/nginx"
     fi
 
-    if [ "$out" != "$WORK" ] && [ -f "$WORK/mapi-directory" ]; then
-        publish_file "$WORK/mapi-directory" "$out/mapi-directory"
+    if [ "$NGINX" = sid ] && [ "$LINK" = dynamic ]; then
+        # one kind of LMDB for both sides of a directory
+        sid_wrapper "$WORK/mapi-directory" ../core/mapi-directory
+    else
+        [ ! -f "$WORK/core/mapi-directory" ] \
+            || publish_file "$WORK/core/mapi-directory" "$out/mapi-directory"
     fi
 }

@@ -162,7 +162,7 @@ fetch_source()
 
 tree_sid()
 {
-    local abi arch root
+    local arch root
 
     if [ "$LINK" = static ]; then
         tree_source sid 1
@@ -178,27 +178,39 @@ tree_sid()
             libpcre2-dev libssl3t64 libssl-dev libzstd1 zlib1g zlib1g-dev
     fi
 
+    sid_wrapper "$WORK/nginx" root/usr/sbin/nginx
     TREE=$root/usr/share/nginx/src
-    arch=$(gcc -print-multiarch)
-    abi=$(cd "$root" && ls usr/lib*/ld-linux*.so.* usr/lib/*/ld-linux*.so.* \
-          2> /dev/null | head -n 1)
-    [ -n "$abi" ] || die 4 "sid's libc6 has no dynamic loader"
-
-    # nginx is found through the wrapper's real place, so that a link to it
-    # works; libraries first from there, and only from there
-    cat > "$WORK/nginx.new" <<EOF
-#!/bin/sh
-here=\$(dirname "\$(readlink -f "\$0")")/packages/root
-exec "\$here/$abi" --argv0 "\$0" --library-path \\
-    "\$here/usr/lib/$arch:\$here/lib/$arch" "\$here/usr/sbin/nginx" "\$@"
-EOF
-    chmod 755 "$WORK/nginx.new"
-    mv "$WORK/nginx.new" "$WORK/nginx"
     NGINX_BINARY=$WORK/nginx
+    arch=$(gcc -print-multiarch)
 
     # compile against sid's headers and libraries; those want a younger C
     # library than the one here, which is the loader's business later
     EXTRA_CC_OPT="-I../packages/root/usr/include \
 -I../packages/root/usr/include/$arch"
     EXTRA_LD_OPT="-L../packages/root/usr/lib/$arch -Wl,--allow-shlib-undefined"
+}
+
+
+# sid_wrapper FILE PROGRAM: a script that starts PROGRAM (relative to sid's
+# packages/) through sid's dynamic loader and with sid's libraries only.  What
+# it needs is found from the script's real place, so that a link to it works.
+
+sid_wrapper()
+{
+    local arch loader
+
+    arch=$(gcc -print-multiarch)
+    loader=$(cd "$WORK/packages" \
+             && ls root/usr/lib*/ld-linux*.so.* root/usr/lib/*/ld-linux*.so.* \
+                2> /dev/null | head -n 1)
+    [ -n "$loader" ] || die 4 "sid's libc6 has no dynamic loader"
+
+    cat > "$1.new" <<EOF
+#!/bin/sh
+here=\$(dirname "\$(readlink -f "\$0")")/packages
+exec "\$here/$loader" --argv0 "\$0" \\
+    --library-path "\$here/root/usr/lib/$arch" "\$here/$2" "\$@"
+EOF
+    chmod 755 "$1.new"
+    mv "$1.new" "$1"
 }

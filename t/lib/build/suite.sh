@@ -73,7 +73,7 @@ verb_test()
     run_folder
 
     if [ ${#ARGS[@]} -eq 0 ]; then
-        tests=("$WORK"/unit/test_* "$WORK"/fuzz/fuzz_* t/*.t t/rig/*.t)
+        tests=("$WORK"/core/unit/test_* "$WORK"/core/fuzz/fuzz_* t/*.t t/rig/*.t)
     fi
 
     for file in "${ARGS[@]}"; do
@@ -97,7 +97,7 @@ verb_test()
 build_tests()
 {
     choose_compiler
-    rm -rf "$WORK/unit" "$WORK/fuzz"
+    rm -rf "$WORK/core/unit" "$WORK/core/fuzz"
     make_core tests
 }
 
@@ -115,11 +115,11 @@ test_of_argument()
             [ -f "$1" ] || die 2 "there is no test \"$1\""
             echo "$1" ;;
         *fuzz*)
-            name=$WORK/fuzz/fuzz_${name#fuzz_}
+            name=$WORK/core/fuzz/fuzz_${name#fuzz_}
             [ -x "$name" ] || die 2 "there is no fuzz target \"$1\""
             echo "$name" ;;
         *)
-            name=$WORK/unit/test_${name#test_}
+            name=$WORK/core/unit/test_${name#test_}
             [ -x "$name" ] || die 2 "there is no unit test \"$1\""
             echo "$name" ;;
     esac

@@ -1,0 +1,426 @@
+package MapiRoad;
+
+# The two ends of a road, for tests that say what each end does and when: a
+# client and a mailbox server, both in the test's own process, and pieces of
+# configuration.
+#
+#   road_http(%options)      "http" content for start_nginx(): servers that
+#                            name themselves, an upstream and the front end.
+#                            port, backend (ports); upstream (the block's
+#                            lines); hosts (list of last bytes, default
+#                            11 .. 13); location, server, http (more lines);
+#                            proxy (lines of the proxy settings)
+#   $client = connect_to($port [, $address])
+#   $server = listen_on($address, $port)    $peer = $server->accept
+#   $end->send($text)        $end->read_request   $end->read_answer
+#   $end->read_until(qr//)   $end->at_end         $end->close
+#   talk($port, $request)    one request on a connection of its own: answer
+#   request($method, $uri, @header_lines)   its text, Host included
+#
+# An answer or request is a hash: status, line, headers (lower case name =>
+# list), body, text.  Reading waits ten seconds, then dies.
+
+use strict;
+use warnings;
+
+use Carp qw( croak );
+use Exporter qw( import );
+use IO::Select;
+use IO::Socket::INET;
+use MIME::Base64 qw( encode_base64 );
+use Time::HiRes qw( time );
+
+our @EXPORT = qw( road_http connect_to listen_on talk request post ask
+                  ntlm_message basic mailbox_id header );
+
+my $patience = $ENV{MAPI_SANITIZE} ? 30 : 10;
+
+$SIG{PIPE} = 'IGNORE';
+
+
+sub road_http
+{
+    my (%o) = @_;
+    my @hosts = @{ $o{hosts} || [ 11, 12, 13 ] };
+    my $lines = join '', map { "    server 127.0.0.$_:$o{backend};\n" } @hosts;
+    my $listen = join '', map { "    listen 127.0.0.$_:$o{backend};\n" }
+                          @{ $o{alive} || \@hosts };
+    my $upstream = defined $o{upstream} ? $o{upstream} : "mapi;\n%SERVERS%";
+    my $proxy = defined $o{proxy} ? $o{proxy}
+                : "proxy_http_version 1.1;\nproxy_set_header Connection \"\";";
+    my %text = map { $_ => defined $o{$_} ? $o{$_} : '' }
+               qw( http server location backend_location );
+
+    $upstream =~ s/%SERVERS%/$lines/g;
+    $upstream =~ s/%PORT%/$o{backend}/g;
+
+    my $backend = $listen eq '' ? '' : <<"EOT";
+server {
+$listen
+    keepalive_timeout 60s;
+    keepalive_requests 100000;
+
+    location / {
+        $text{backend_location}
+        add_header X-Server \$server_addr always;
+        add_header X-Connection \$connection always;
+        add_header X-Cookie "<\$http_cookie>" always;
+        return 200 "\$server_addr\\n";
+    }
+}
+EOT
+
+    return <<"EOT";
+http {
+    access_log off;
+    client_max_body_size 1m;
+    large_client_header_buffers 8 64k;
+    proxy_read_timeout 120s;
+    proxy_buffer_size 8k;
+    $text{http}
+
+    upstream exchange {
+        $upstream
+    }
+
+    $backend
+
+    server {
+        listen 127.0.0.1:$o{port};
+        $text{server}
+
+        location / {
+            mapi on;
+            $proxy
+            $text{location}
+            add_header X-Target \$mapi_target always;
+            add_header X-Route \$mapi_route always;
+            proxy_pass http://exchange;
+        }
+    }
+}
+EOT
+}
+
+
+sub connect_to
+{
+    my ($port, $address) = @_;
+    my $socket = IO::Socket::INET->new(
+        PeerAddr => '127.0.0.1', PeerPort => $port, Proto => 'tcp',
+        defined $address ? (LocalAddr => $address) : ())
+        or croak "cannot connect to port $port: $!";
+
+    return MapiRoad::End->new($socket);
+}
+
+
+sub listen_on
+{
+    my ($address, $port) = @_;
+    my $socket = IO::Socket::INET->new(
+        LocalAddr => $address, LocalPort => $port, Proto => 'tcp',
+        Listen => 64, ReuseAddr => 1)
+        or croak "cannot listen on $address:$port: $!";
+
+    return MapiRoad::End->new($socket);
+}
+
+
+sub request
+{
+    my ($method, $uri, @headers) = @_;
+
+    return join("\r\n", "$method $uri HTTP/1.1", 'Host: mail.example.com',
+                @headers) . "\r\n\r\n";
+}
+
+
+sub post
+{
+    my ($id, @headers) = @_;
+
+    return request('POST', "/mapi/emsmdb/?MailboxId=$id", @headers,
+                   'Content-Length: 0');
+}
+
+
+sub talk
+{
+    my ($port, $text, $address) = @_;
+    my $client = connect_to($port, $address);
+
+    $client->send($text);
+    my $answer = $client->read_answer($text =~ /^HEAD /);
+    $client->close;
+
+    return $answer;
+}
+
+
+# one POST for a mailbox on a connection of its own
+
+sub ask
+{
+    my ($port, $id, @headers) = @_;
+
+    return talk($port, post($id, @headers));
+}
+
+
+sub header
+{
+    my ($message, $name) = @_;
+    my $values = $message->{headers}{lc $name};
+
+    return defined $values ? join(', ', @$values) : undef;
+}
+
+
+sub mailbox_id
+{
+    my ($n) = @_;
+
+    return sprintf '%08x-0000-4000-8000-%012x@example.com', $n, $n;
+}
+
+
+sub basic
+{
+    my ($user) = @_;
+
+    return 'Authorization: Basic ' . encode_base64("$user:secret", '');
+}
+
+
+# [MS-NLMP] 2.2.1: a message of type 1, 2 or 3, in base64
+
+sub ntlm_message
+{
+    my ($type, $domain, $user) = @_;
+    my $text = "NTLMSSP\0" . pack 'V', $type;
+
+    if ($type == 1) {
+        $text .= pack 'V V V V V', 0xa2088207, 0, 40, 0, 40;
+        $text .= "\0" x 8;
+
+    } elsif ($type == 2) {
+        $text .= pack 'v v V V', 0, 0, 48, 0xa2898205;
+        $text .= "\1\2\3\4\5\6\7\x08" . "\0" x 16;
+
+    } else {
+        my @fields = ("\0" x 24, "\0" x 24,
+                      map { join '', map { "$_\0" } split // }
+                      $domain, $user, 'PC');
+        my $at = 64;
+        my $payload = '';
+
+        # LM and NT answers, domain, user, workstation, session key
+
+        for my $field (@fields, '') {
+            $text .= pack 'v v V', length $field, length $field, $at;
+            $payload .= $field;
+            $at += length $field;
+        }
+
+        $text .= pack('V', 0xa2888205) . $payload;
+    }
+
+    return encode_base64($text, '');
+}
+
+
+package MapiRoad::End;
+
+use strict;
+use warnings;
+
+use Carp qw( croak );
+use Time::HiRes qw( time );
+
+
+sub new
+{
+    my ($class, $socket) = @_;
+
+    $socket->autoflush(1);
+
+    return bless { socket => $socket, buffer => '' }, $class;
+}
+
+
+sub accept
+{
+    my ($self, $seconds) = @_;
+
+    # without a connection in time: nothing, where a number was given
+
+    if (!$self->ready(defined $seconds ? $seconds : $patience)) {
+        return if defined $seconds;
+        croak 'nobody connects';
+    }
+
+    my $socket = $self->{socket}->accept or croak "accept: $!";
+
+    return MapiRoad::End->new($socket);
+}
+
+
+sub ready
+{
+    my ($self, $seconds) = @_;
+
+    return IO::Select->new($self->{socket})->can_read($seconds);
+}
+
+
+sub send
+{
+    my ($self, $text) = @_;
+
+    while (length $text) {
+        my $n = syswrite $self->{socket}, $text;
+        return 0 if !defined $n;
+        substr($text, 0, $n) = '';
+    }
+
+    return 1;
+}
+
+
+# reads once more; 0 at the end
+
+sub fill
+{
+    my ($self, $deadline) = @_;
+    my $left = $deadline - time();
+
+    $left > 0 && $self->ready($left)
+        or croak "nothing comes, after \"$self->{buffer}\"";
+
+    my $n = sysread $self->{socket}, $self->{buffer}, 65536,
+                    length $self->{buffer};
+
+    return $n || 0;
+}
+
+
+sub read_until
+{
+    my ($self, $pattern) = @_;
+    my $deadline = time() + $patience;
+
+    while ($self->{buffer} !~ $pattern) {
+        $self->fill($deadline) or return undef;
+    }
+
+    my $end = $+[0];
+
+    return substr $self->{buffer}, 0, $end, '';
+}
+
+
+# true if the other side closes within so many seconds, sending nothing
+
+sub at_end
+{
+    my ($self, $seconds) = @_;
+
+    return 0 if length $self->{buffer};
+    return 0 if !$self->ready(defined $seconds ? $seconds : $patience);
+
+    my $n = sysread $self->{socket}, $self->{buffer}, 65536;
+
+    return !$n;
+}
+
+
+sub read_head
+{
+    my ($self) = @_;
+    my $text = $self->read_until(qr/\r\n\r\n/);
+
+    return if !defined $text;
+
+    my ($line, @lines) = split /\r\n/, $text;
+    my %message = (line => $line, text => $text, headers => {}, body => '');
+
+    for (@lines) {
+        my ($name, $value) = /^([^:]+):\s*(.*)$/ or croak "bad header \"$_\"";
+        push @{ $message{headers}{lc $name} }, $value;
+    }
+
+    $message{status} = $1 if $line =~ m{^HTTP/1\.\d (\d+)};
+
+    return \%message;
+}
+
+
+sub read_body
+{
+    my ($self, $message, $until_end) = @_;
+    my $headers = $message->{headers};
+
+    if ($headers->{'transfer-encoding'}) {
+        while (1) {
+            my $size = $self->read_until(qr/\r\n/);
+            last if !defined $size;
+            $size = hex $size;
+            my $chunk = $self->read_until(qr/^.{$size}\r\n/s);
+            last if !defined $chunk;
+
+            if ($size == 0) {
+                $message->{complete} = 1;
+                last;
+            }
+
+            $message->{body} .= substr $chunk, 0, $size;
+        }
+
+    } elsif ($headers->{'content-length'}) {
+        my $size = $headers->{'content-length'}[0];
+        my $body = $size ? $self->read_until(qr/^.{$size}/s) : '';
+
+        $message->{complete} = defined $body;
+        $message->{body} = defined $body ? $body : $self->{buffer};
+
+    } elsif ($until_end) {
+        my $deadline = time() + $patience;
+        1 while $self->fill($deadline);
+        $message->{body} = $self->{buffer};
+        $self->{buffer} = '';
+    }
+
+    return $message;
+}
+
+
+sub read_request
+{
+    my ($self) = @_;
+    my $message = $self->read_head or return;
+
+    return $self->read_body($message, 0);
+}
+
+
+sub read_answer
+{
+    my ($self, $is_head) = @_;
+    my $message = $self->read_head or return;
+
+    return $message
+        if $is_head || $message->{status} == 204 || $message->{status} == 304;
+
+    return $self->read_body($message, 1);
+}
+
+
+sub close
+{
+    my ($self) = @_;
+
+    close $self->{socket};
+}
+
+1;
