@@ -1,0 +1,60 @@
+
+/*
+ * Copyright (C) the ngx_mapi_module authors
+ */
+
+
+#include "fuzz.h"
+#include "mapi_auth.h"
+
+
+/* the first byte chooses the room for a name, the rest is a header's value */
+int
+LLVMFuzzerTestOneInput(const uint8_t *p, size_t len)
+{
+    int          rc, type;
+    size_t       size;
+    uint8_t     *buf;
+    mapi_str_t   user;
+    mapi_auth_t  a;
+
+    if (len == 0) {
+        return 0;
+    }
+
+    size = *p++;
+    len--;
+
+    buf = malloc(size ? size : 1);
+    assert(buf);
+
+    rc = mapi_auth_challenge_taints(p, len);
+    assert(rc == 0 || rc == 1);
+
+    mapi_auth_parse(&a, p, len);
+    assert(fuzz_inside(a.token.data, a.token.len, p, len));
+    fuzz_touch(a.token.data, a.token.len);
+
+    /* a server that echoes such credentials would be seen by the challenge */
+    assert(!mapi_auth_is_connection(&a) || rc == 1 || a.token.data[0] == ',');
+
+    type = mapi_auth_ntlm_type(&a);
+    assert(type >= 0 && type <= 3);
+    assert(type == 0 || mapi_auth_is_connection(&a));
+
+    rc = mapi_auth_ntlm_user(&a, buf, size, &user);
+    assert(rc == MAPI_OK || rc == MAPI_DECLINED || rc == MAPI_ERROR);
+    assert(rc != MAPI_OK || (type == 3 && user.len > 0));
+    assert(fuzz_inside(user.data, user.len, buf, size));
+    fuzz_touch(user.data, user.len);
+
+    rc = mapi_auth_basic_user(&a, buf, size, &user);
+    assert(rc == MAPI_OK || rc == MAPI_ERROR);
+    assert(rc != MAPI_OK || (user.len > 0 && a.scheme == mapi_auth_basic));
+    assert(fuzz_inside(user.data, user.len, buf, size));
+    fuzz_touch(user.data, user.len);
+
+    free(buf);
+
+    return 0;
+}
