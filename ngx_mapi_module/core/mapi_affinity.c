@@ -317,12 +317,14 @@ mapi_affinity_sealer(mapi_affinity_keys_t *k, uint32_t day)
 }
 
 
-/* sets the nonce and takes in the associated data */
+/* sets the nonce and takes in the associated data, at one call if it fits */
 static int
 mapi_affinity_begin(EVP_CIPHER_CTX *ctx, const unsigned char *head,
     const mapi_str_t *upstream)
 {
-    int  n;
+    int            n;
+    size_t         copied;
+    unsigned char  data[MAPI_AFFINITY_HEAD + 64];
 
     if (upstream->len > 65535) {
         return MAPI_ERROR;
@@ -335,13 +337,24 @@ mapi_affinity_begin(EVP_CIPHER_CTX *ctx, const unsigned char *head,
         return MAPI_ERROR;
     }
 
-    if (EVP_CipherUpdate(ctx, NULL, &n, head, MAPI_AFFINITY_HEAD) != 1) {
+    memcpy(data, head, MAPI_AFFINITY_HEAD);
+
+    copied = upstream->len < 64 ? upstream->len : 64;
+
+    if (copied) {
+        memcpy(data + MAPI_AFFINITY_HEAD, upstream->data, copied);
+    }
+
+    if (EVP_CipherUpdate(ctx, NULL, &n, data,
+                         (int) (MAPI_AFFINITY_HEAD + copied))
+        != 1)
+    {
         return MAPI_ERROR;
     }
 
-    if (upstream->len
-        && EVP_CipherUpdate(ctx, NULL, &n, upstream->data,
-                            (int) upstream->len)
+    if (copied < upstream->len
+        && EVP_CipherUpdate(ctx, NULL, &n, upstream->data + copied,
+                            (int) (upstream->len - copied))
            != 1)
     {
         return MAPI_ERROR;

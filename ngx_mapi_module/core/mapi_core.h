@@ -45,7 +45,9 @@ int mapi_str_eq(const mapi_str_t *a, const mapi_str_t *b);
 int mapi_str_caseeq(const mapi_str_t *a, const mapi_str_t *b);
 
 /* the value of a hex digit in either case, -1 if it is none */
-int mapi_hex(unsigned char c);
+#define mapi_hex(c)  ((int) mapi_hex_digits[(unsigned char) (c)])
+
+extern const signed char  mapi_hex_digits[256];
 
 /* copies n bytes, ASCII upper case to lower; returns dst + n */
 unsigned char *mapi_strlow(unsigned char *dst, const unsigned char *src,

@@ -88,6 +88,12 @@ mapi_identity_scan(mapi_identity_marks_t *m, const unsigned char *p,
     for (i = 0; i < len; i += n) {
         n = 1;
 
+        /* most of all names: hyphen, dot, digits; letters and underscore */
+
+        if ((p[i] >= '-' && p[i] <= '9') || (p[i] >= '_' && p[i] <= 'z')) {
+            continue;
+        }
+
         if (p[i] >= 0x80) {
             n = mapi_identity_utf8(p + i, len - i);
 

@@ -51,7 +51,7 @@ mapi_request_endpoint(const unsigned char *path, size_t len)
 
 /*
  * Percent-decodes p to dst.  MAPI_ERROR if an escape is broken or the result
- * is longer than size: the work is bounded by size, not by len.
+ * is longer than size.
  */
 
 static int
@@ -59,23 +59,29 @@ mapi_request_decode(unsigned char *dst, size_t size, const unsigned char *p,
     size_t len, size_t *n)
 {
     int                   hi, lo;
-    size_t                out;
-    const unsigned char  *end;
+    size_t                out, run;
+    const unsigned char  *end, *escape;
 
     end = p + len;
 
-    for (out = 0; p < end; out++) {
+    for (out = 0; p < end; p += 3) {
+        escape = memchr(p, '%', end - p);
+        run = (escape ? escape : end) - p;
 
-        if (out == size) {
+        if (run > size - out) {
             return MAPI_ERROR;
         }
 
-        if (*p != '%') {
-            dst[out] = *p++;
-            continue;
+        memcpy(dst + out, p, run);
+        out += run;
+
+        if (escape == NULL) {
+            break;
         }
 
-        if (end - p < 3) {
+        p = escape;
+
+        if (end - p < 3 || out == size) {
             return MAPI_ERROR;
         }
 
@@ -86,8 +92,7 @@ mapi_request_decode(unsigned char *dst, size_t size, const unsigned char *p,
             return MAPI_ERROR;
         }
 
-        dst[out] = (unsigned char) (hi << 4 | lo);
-        p += 3;
+        dst[out++] = (unsigned char) (hi << 4 | lo);
     }
 
     *n = out;
@@ -182,6 +187,12 @@ mapi_request_split(mapi_request_params_t *params, const unsigned char *p,
     for (name = p, equals = NULL; /* void */ ; p++) {
 
         if (p < end && *p != '&') {
+
+            /* nearly all bytes are above what means something */
+
+            if (*p > '=' && *p != 0x7f) {
+                continue;
+            }
 
             if (*p <= ' ' || *p == '#' || *p == 0x7f) {
                 return MAPI_ERROR;
