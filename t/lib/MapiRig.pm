@@ -357,7 +357,11 @@ END {
         stop_nginx($_) for values %running;
 
         if (@Complaints) {
-            print STDERR "# must not be in a log: $_\n" for @Complaints;
+            my %seen;
+            my @first = grep { !$seen{$_}++ } @Complaints;
+
+            splice @first, 20;
+            print STDERR "# must not be in a log: $_\n" for @first;
             $status = 1 if $status == 0;
         }
 

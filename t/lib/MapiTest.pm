@@ -95,12 +95,37 @@ $SIG{__WARN__} = sub {
 };
 
 
+# Test::Nginx starts a server again and again for half a minute, which helps
+# against a port in use and against nothing else
+
+my $nap = \&Test::Nginx::Util::sleep;
+
+my $current;
+
+*Test::Nginx::Util::sleep = sub (;@) {
+    my ($seconds) = @_;
+
+    if (defined $current && !defined $current->must_die
+        && !-e $Test::Nginx::Util::PidFile
+        && -e $Test::Nginx::Util::ErrLogFile)
+    {
+        my $log = slurp($Test::Nginx::Util::ErrLogFile);
+
+        Test::More::BAIL_OUT('nginx does not start')
+            if $log =~ /\[emerg\]/ && $log !~ /Address already in use/;
+    }
+
+    return $nap->($seconds);
+};
+
+
 my $write_config_file = \&Test::Nginx::Util::write_config_file;
 
 *Test::Nginx::Util::write_config_file = sub ($$$) {
     my @arguments = @_;
     my $file = $Test::Nginx::Util::ConfFile;
 
+    $current = $arguments[0];
     $write_config_file->(@arguments);
 
     my $text = slurp($file);

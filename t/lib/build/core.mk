@@ -11,12 +11,10 @@ core  := $(wildcard ngx_mapi_module/core/*.c)
 cli   := $(wildcard ngx_mapi_module/cli/*.c)
 units := $(wildcard t/unit/test_*.c)
 help  := $(filter-out $(units),$(wildcard t/unit/*.c))
-fuzz  := $(wildcard t/fuzz/fuzz_*.c)
 
 object = $(patsubst %.c,$(OUT)/o/%.o,$(1))
 
 all: $(if $(cli),$(OUT)/mapi-directory)
-tests: all $(patsubst t/%.c,$(OUT)/%,$(units) $(fuzz))
 
 $(OUT)/mapi-directory: $(call object,$(cli)) $(OUT)/o/core.a
 	$(CC) $(OPT) $(LDOPT) -o $@.new $^ $(LIBS) && mv $@.new $@
@@ -50,7 +48,7 @@ $(OUT)/o/list: FORCE
 	@echo '$(core)' | cmp -s - $@ || echo '$(core)' > $@
 
 FORCE:
-.PHONY: all tests FORCE
+.PHONY: all FORCE
 .SECONDARY:
 
 -include $(wildcard $(OUT)/o/*/*.d $(OUT)/o/*/*/*.d)

@@ -7,6 +7,9 @@ result_dir()
 }
 
 
+# build_all [FILE...]: FILEs are unit tests and fuzz targets, by what they are
+# below the flavour's folder
+
 build_all()
 {
     mkdir -p "$WORK"
@@ -25,7 +28,7 @@ build_all()
     choose_arguments
     prepare_tree
     make_nginx
-    make_core all
+    make_core all "$@"
     publish
 }
 
@@ -70,6 +73,12 @@ choose_compiler()
     OPT="-O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined"
     OPT="$OPT -fno-omit-frame-pointer"
     LDOPT="-fsanitize=address,undefined"
+
+    # gcc's shared runtimes are two of a kind, and the second ignores log_path
+    if ! "$CC" --version | grep -q clang; then
+        LDOPT="$LDOPT -static-libasan -static-libubsan"
+    fi
+
     NGX_SANITIZE="$OPT -fno-sanitize=nonnull-attribute,pointer-overflow"
     NGX_SANITIZE="$NGX_SANITIZE -DNGX_DEBUG_PALLOC=1 -DNGX_SUPPRESS_WARN=1"
     NGX_SANITIZE="$NGX_SANITIZE -DNGX_HAVE_NONALIGNED=0"

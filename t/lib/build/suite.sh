@@ -62,29 +62,28 @@ run_folder()
 
 verb_test()
 {
-    local file status=0 tests=()
+    local file status=0 targets=() tests=()
 
-    say "test: unit tests, fuzz corpora and t/*.t with $FLAVOUR"
+    say "test: ${ARGS[*]:-unit tests, fuzz corpora and t/*.t} with $FLAVOUR"
     need_packages build test ${SANITIZE:+sanitize}
     get_test_nginx
-    locked build_all
-    locked build_tests
-    test_environment
-    run_folder
 
     if [ ${#ARGS[@]} -eq 0 ]; then
-        tests=("$WORK"/core/unit/test_* "$WORK"/core/fuzz/fuzz_* t/*.t t/rig/*.t)
+        ARGS=(t/unit/test_*.c t/fuzz/fuzz_*.c t/*.t t/rig/*.t)
     fi
 
     for file in "${ARGS[@]}"; do
-        tests+=("$(test_of_argument "$file")") || exit
+        # a pattern without a match stands for nothing
+        case $file in *'*'*) continue ;; esac
+
+        file=$(test_of_argument "$file") || exit
+        tests+=("$file")
+        case $file in *.t) ;; *) targets+=("$file") ;; esac
     done
 
-    # a pattern without a match stands for nothing
-    file=${#tests[@]}
-    while [ "$((--file))" -ge 0 ]; do
-        [ -e "${tests[$file]}" ] || unset "tests[$file]"
-    done
+    locked build_all "${targets[@]}"
+    test_environment
+    run_folder
 
     PERL5LIB=$ROOT/t/lib:$TEST_NGINX_LIB${PERL5LIB:+:$PERL5LIB} \
     TEST_NGINX_RANDOMIZE=1 \
@@ -94,15 +93,7 @@ verb_test()
 }
 
 
-build_tests()
-{
-    choose_compiler
-    rm -rf "$WORK/core/unit" "$WORK/core/fuzz"
-    make_core tests
-}
-
-
-# t/010-identify.t, t/unit/test_guid.c, t/unit/guid, t/fuzz/fuzz_guid.c
+# what to run for t/010-identify.t, t/unit/test_guid.c, guid, fuzz_guid
 
 test_of_argument()
 {
@@ -115,13 +106,13 @@ test_of_argument()
             [ -f "$1" ] || die 2 "there is no test \"$1\""
             echo "$1" ;;
         *fuzz*)
-            name=$WORK/core/fuzz/fuzz_${name#fuzz_}
-            [ -x "$name" ] || die 2 "there is no fuzz target \"$1\""
-            echo "$name" ;;
+            name=fuzz_${name#fuzz_}
+            [ -f "t/fuzz/$name.c" ] || die 2 "there is no t/fuzz/$name.c"
+            echo "$WORK/core/fuzz/$name" ;;
         *)
-            name=$WORK/core/unit/test_${name#test_}
-            [ -x "$name" ] || die 2 "there is no unit test \"$1\""
-            echo "$name" ;;
+            name=test_${name#test_}
+            [ -f "t/unit/$name.c" ] || die 2 "there is no t/unit/$name.c"
+            echo "$WORK/core/unit/$name" ;;
     esac
 }
 
