@@ -43,14 +43,14 @@ ngx_mapi_mailbox_answer(ngx_mapi_mailbox_ctx_t *ctx)
             && (ctx->code == NGX_MAPI_CODE_SUCCESS || ctx->late)
             && delay > NGX_MAPI_MAILBOX_QUICK);
 
-    if (ngx_mapi_mailbox_watch(ctx) != NGX_OK) {
-        ngx_mapi_mailbox_session_end(ctx, 1);
-        ngx_http_finalize_request(r, NGX_HTTP_INTERNAL_SERVER_ERROR);
+    if (!wait && delay == 0) {
+        ngx_mapi_mailbox_finish(ctx);
         return;
     }
 
-    if (!wait && delay == 0) {
-        ngx_mapi_mailbox_finish(ctx);
+    if (ngx_mapi_mailbox_watch(ctx) != NGX_OK) {
+        ngx_mapi_mailbox_session_end(ctx, 1);
+        ngx_http_finalize_request(r, NGX_HTTP_INTERNAL_SERVER_ERROR);
         return;
     }
 

@@ -525,7 +525,9 @@ ngx_mapi_mailbox_check_headers(ngx_mapi_mailbox_ctx_t *ctx)
         return NGX_MAPI_CODE_MISSING_HEADER;
     }
 
-    if (ctx->content_type.len == 0 || r->headers_in.content_length_n < 0) {
+    /* the number is also there after a chunked body, the header is not */
+
+    if (ctx->content_type.len == 0 || r->headers_in.content_length == NULL) {
         ctx->reason = "The request is missing the Content-Type or "
                       "Content-Length header.";
         return NGX_MAPI_CODE_MISSING_HEADER;

@@ -11,8 +11,16 @@ static void ngx_mapi_mailbox_connection_closed(void *data);
 static ngx_int_t ngx_mapi_mailbox_count_connection(ngx_connection_t *c,
     ngx_mapi_mailbox_server_t *server);
 static void ngx_mapi_mailbox_keep_headers(ngx_mapi_mailbox_ctx_t *ctx);
+static ngx_uint_t ngx_mapi_mailbox_mask(const ngx_str_t *key,
+    ngx_str_t *value);
 static u_char *ngx_mapi_mailbox_json(u_char *p, u_char *last,
     const ngx_str_t *s);
+
+
+static ngx_str_t  ngx_mapi_mailbox_authorization =
+    ngx_string("Authorization");
+static ngx_str_t  ngx_mapi_mailbox_proxy_authorization =
+    ngx_string("Proxy-Authorization");
 
 
 /*
@@ -231,16 +239,16 @@ ngx_mapi_mailbox_connection_closed(void *data)
 static void
 ngx_mapi_mailbox_keep_headers(ngx_mapi_mailbox_ctx_t *ctx)
 {
-    u_char              *p, *q, *last, *end, *space;
+    u_char              *p, *q, *last, *end;
     u_char               buf[NGX_MAPI_MAILBOX_LAST_MAX];
     ngx_str_t            value;
-    ngx_uint_t           i, n;
+    ngx_uint_t           i, n, masked;
     ngx_list_part_t     *part;
     ngx_table_elt_t     *h;
     ngx_http_request_t  *r;
 
     static ngx_str_t  colon = ngx_string(": ");
-    static ngx_str_t  masked = ngx_string(" ***");
+    static ngx_str_t  stars = ngx_string(" ***");
 
     r = ctx->request;
 
@@ -273,23 +281,7 @@ ngx_mapi_mailbox_keep_headers(ngx_mapi_mailbox_ctx_t *ctx)
         }
 
         value = h[i].value;
-
-        if ((h[i].key.len == sizeof("Authorization") - 1
-             && ngx_strncasecmp(h[i].key.data, (u_char *) "Authorization",
-                                h[i].key.len)
-                == 0)
-            || (h[i].key.len == sizeof("Proxy-Authorization") - 1
-                && ngx_strncasecmp(h[i].key.data,
-                                   (u_char *) "Proxy-Authorization",
-                                   h[i].key.len)
-                   == 0))
-        {
-            space = ngx_strlchr(value.data, value.data + value.len, ' ');
-            value.len = space ? (size_t) (space - value.data) : value.len;
-
-        } else {
-            space = NULL;
-        }
+        masked = ngx_mapi_mailbox_mask(&h[i].key, &value);
 
         last = p;
 
@@ -307,9 +299,7 @@ ngx_mapi_mailbox_keep_headers(ngx_mapi_mailbox_ctx_t *ctx)
         p = p ? ngx_mapi_mailbox_json(p, end, &colon) : NULL;
         p = p ? ngx_mapi_mailbox_json(p, end, &value) : NULL;
 
-        if (p && space) {
-            p = ngx_mapi_mailbox_json(p, end, &masked);
-        }
+        p = (p && masked) ? ngx_mapi_mailbox_json(p, end, &stars) : p;
 
         if (p == NULL || p == end) {
             p = last;
@@ -337,11 +327,44 @@ keep:
 }
 
 
-/* NULL if it does not fit */
+/* cuts credentials to their scheme; a token alone is no scheme */
+static ngx_uint_t
+ngx_mapi_mailbox_mask(const ngx_str_t *key, ngx_str_t *value)
+{
+    size_t  i;
+
+    if (!mapi_str_caseeq((mapi_str_t *) key,
+                         (mapi_str_t *) &ngx_mapi_mailbox_authorization)
+        && !mapi_str_caseeq((mapi_str_t *) key, (mapi_str_t *)
+                            &ngx_mapi_mailbox_proxy_authorization))
+    {
+        return 0;
+    }
+
+    for (i = 0; i < value->len; i++) {
+        if (value->data[i] == ' ') {
+            value->len = i;
+            return 1;
+        }
+    }
+
+    if (value->len <= sizeof("Negotiate") - 1) {
+        return 0;
+    }
+
+    value->len = 0;
+
+    return 1;
+}
+
+
+/* NULL if it does not fit; bytes beyond ASCII, valid or not, become "?" */
 static u_char *
 ngx_mapi_mailbox_json(u_char *p, u_char *last, const ngx_str_t *s)
 {
     size_t  len;
+
+    u_char  *end;
 
     len = s->len + ngx_escape_json(NULL, s->data, s->len);
 
@@ -349,5 +372,13 @@ ngx_mapi_mailbox_json(u_char *p, u_char *last, const ngx_str_t *s)
         return NULL;
     }
 
-    return (u_char *) ngx_escape_json(p, s->data, s->len);
+    end = (u_char *) ngx_escape_json(p, s->data, s->len);
+
+    for ( /* void */ ; p < end; p++) {
+        if (*p > 0x7e) {
+            *p = '?';
+        }
+    }
+
+    return end;
 }
