@@ -186,11 +186,11 @@ mapi_request_split(mapi_request_params_t *params, const unsigned char *p,
 
     for (name = p, equals = NULL; /* void */ ; p++) {
 
-        if (p < end && *p != '&') {
+        if (p < end) {
 
-            /* nearly all bytes are above what means something */
+            /* nearly all bytes are above those that mean something */
 
-            if (*p > '=' && *p != 0x7f) {
+            if (*p > '&' && *p != '=' && *p != 0x7f) {
                 continue;
             }
 
@@ -202,7 +202,9 @@ mapi_request_split(mapi_request_params_t *params, const unsigned char *p,
                 equals = p;
             }
 
-            continue;
+            if (*p != '&') {
+                continue;
+            }
         }
 
         if (equals == NULL) {

@@ -1,0 +1,158 @@
+
+/*
+ * Copyright (C) the ngx_mapi_module authors
+ */
+
+
+#include "unit.h"
+#include "mapi_base64.h"
+
+
+/* RFC 4648, 10, and what it forbids; bytes NULL: refused */
+static void
+test_check(void **state)
+{
+    size_t          i, n, len;
+    unit_edge_t     in, out;
+    unsigned char  *p, *bytes;
+
+    static const struct {
+        const char  *text;
+        unsigned     alphabet;
+        const char  *bytes;
+    } cases[] = {
+        { "", MAPI_BASE64_STANDARD, "" },
+        { "Zg==", MAPI_BASE64_STANDARD, "f" },
+        { "Zm8=", MAPI_BASE64_STANDARD, "fo" },
+        { "Zm9v", MAPI_BASE64_STANDARD, "foo" },
+        { "Zm9vYg==", MAPI_BASE64_STANDARD, "foob" },
+        { "Zm9vYmE=", MAPI_BASE64_STANDARD, "fooba" },
+        { "Zm9vYmFy", MAPI_BASE64_STANDARD, "foobar" },
+        { "Zg", MAPI_BASE64_URL, "f" },
+        { "Zm8", MAPI_BASE64_URL, "fo" },
+        { "Zm9vYg", MAPI_BASE64_STANDARD, "foob" },
+        { "--__", MAPI_BASE64_URL, "\xfb\xef\xff" },
+        { "++//", MAPI_BASE64_STANDARD, "\xfb\xef\xff" },
+
+        { "--__", MAPI_BASE64_STANDARD, NULL },
+        { "++//", MAPI_BASE64_URL, NULL },
+        { "+-//", MAPI_BASE64_URL, NULL },
+        { "+-//", MAPI_BASE64_STANDARD, NULL },
+        { "=", MAPI_BASE64_STANDARD, NULL },
+        { "====", MAPI_BASE64_STANDARD, NULL },
+        { "Z", MAPI_BASE64_STANDARD, NULL },
+        { "Z===", MAPI_BASE64_STANDARD, NULL },
+        { "Zg=", MAPI_BASE64_STANDARD, NULL },
+        { "Zm9v=", MAPI_BASE64_STANDARD, NULL },
+        { "Zm9v====", MAPI_BASE64_STANDARD, NULL },
+        { "Zg==Zg==", MAPI_BASE64_STANDARD, NULL },
+        { "Zh==", MAPI_BASE64_STANDARD, NULL },
+        { "Zm9=", MAPI_BASE64_STANDARD, NULL },
+        { "Zm 9v", MAPI_BASE64_STANDARD, NULL },
+        { "Zm9v\n", MAPI_BASE64_STANDARD, NULL },
+        { "Zm9\xf6", MAPI_BASE64_STANDARD, NULL },
+        { "Zm9.", MAPI_BASE64_STANDARD, NULL }
+    };
+
+    in = unit_edge_create(64);
+    out = unit_edge_create(64);
+
+    for (i = 0; i < unit_items(cases); i++) {
+        len = strlen(cases[i].text);
+        p = unit_edge_copy(&in, cases[i].text, len);
+
+        if (cases[i].bytes == NULL) {
+            assert_int_equal(mapi_base64_check(p, len, cases[i].alphabet,
+                                               &n), MAPI_ERROR);
+            continue;
+        }
+
+        assert_int_equal(mapi_base64_check(p, len, cases[i].alphabet, &n),
+                         MAPI_OK);
+        assert_int_equal(n, strlen(cases[i].bytes));
+
+        bytes = unit_edge_tail(&out, n);
+        mapi_base64_read(bytes, p, 0, n);
+
+        if (n) {
+            assert_memory_equal(bytes, cases[i].bytes, n);
+        }
+    }
+
+    unit_edge_destroy(&in);
+    unit_edge_destroy(&out);
+}
+
+
+/* any length, there and back, whole and by every range */
+static void
+test_ranges(void **state)
+{
+    size_t          n, from, len, decoded;
+    unit_edge_t     text, out;
+    unsigned char  *p, *q, bytes[40];
+
+    for (n = 0; n < sizeof(bytes); n++) {
+        bytes[n] = (unsigned char) (n * 73 + 200);
+    }
+
+    text = unit_edge_create(64);
+    out = unit_edge_create(64);
+
+    for (n = 0; n <= sizeof(bytes); n++) {
+        p = unit_edge_tail(&text, mapi_base64_encoded(n));
+        assert_ptr_equal(mapi_base64_url(p, bytes, n),
+                         p + mapi_base64_encoded(n));
+        assert_int_equal(mapi_base64_check(p, mapi_base64_encoded(n),
+                                           MAPI_BASE64_URL, &decoded),
+                         MAPI_OK);
+        assert_int_equal(decoded, n);
+
+        for (from = 0; from <= n; from++) {
+            for (len = 0; from + len <= n; len++) {
+                q = unit_edge_tail(&out, len);
+                mapi_base64_read(q, p, from, len);
+
+                if (len) {
+                    assert_memory_equal(q, bytes + from, len);
+                }
+            }
+        }
+    }
+
+    unit_edge_destroy(&text);
+    unit_edge_destroy(&out);
+}
+
+
+/* of 256 characters 64 are digits of an alphabet */
+static void
+test_every_byte(void **state)
+{
+    int            c, standard, url;
+    size_t         n;
+    unsigned char  text[4] = "AAAA";
+
+    for (standard = 0, url = 0, c = 0; c < 256; c++) {
+        text[1] = (unsigned char) c;
+        standard += mapi_base64_check(text, 4, MAPI_BASE64_STANDARD, &n)
+                    == MAPI_OK;
+        url += mapi_base64_check(text, 4, MAPI_BASE64_URL, &n) == MAPI_OK;
+    }
+
+    assert_int_equal(standard, 64);
+    assert_int_equal(url, 64);
+}
+
+
+int
+main(void)
+{
+    const struct CMUnitTest  tests[] = {
+        cmocka_unit_test(test_check),
+        cmocka_unit_test(test_ranges),
+        cmocka_unit_test(test_every_byte)
+    };
+
+    return cmocka_run_group_tests_name("base64", tests, NULL, NULL);
+}
