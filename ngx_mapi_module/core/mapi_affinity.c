@@ -473,6 +473,8 @@ mapi_affinity_open(mapi_affinity_keys_t *k, uint32_t now,
             len -= MAPI_AFFINITY_MIN - MAPI_AFFINITY_SALT;
             mapi_affinity_parse(plain, len, now, a);
 
+            a->current = (i == 0 && day == now / MAPI_AFFINITY_DAY);
+
             return MAPI_OK;
         }
     }
@@ -614,7 +616,8 @@ int
 mapi_affinity_put(mapi_affinity_t *a, const mapi_str_t *identity,
     const mapi_str_t *server, uint32_t expires)
 {
-    unsigned char  salt[MAPI_AFFINITY_SALT];
+    unsigned char                 salt[MAPI_AFFINITY_SALT];
+    const mapi_affinity_entry_t  *entry;
 
     /* zero says that there is none */
 
@@ -626,6 +629,14 @@ mapi_affinity_put(mapi_affinity_t *a, const mapi_str_t *identity,
         }
 
         a->salt = mapi_affinity_read(salt, sizeof(salt));
+    }
+
+    entry = mapi_affinity_find(a, identity);
+
+    if (entry == &a->entries[0] && entry->expires == expires
+        && mapi_affinity_is_server(a, entry, server))
+    {
+        return MAPI_DECLINED;
     }
 
     (void) mapi_affinity_forget(a, identity);

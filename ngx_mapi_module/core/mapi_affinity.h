@@ -44,10 +44,15 @@ typedef struct {
 } mapi_affinity_entry_t;
 
 
-/* a cookie in the open; all zero is a cookie that does not exist yet */
+/*
+ * A cookie in the open; all zero is a cookie that does not exist yet.
+ * "current" is set by open() if the value was sealed today with the key that
+ * seals: if nothing has changed, the same value may be sent again.
+ */
 typedef struct {
     uint64_t               salt;
     unsigned               n;
+    unsigned               current:1;
     mapi_affinity_entry_t  entries[MAPI_AFFINITY_ENTRIES];
 } mapi_affinity_t;
 
@@ -94,7 +99,8 @@ int mapi_affinity_is_server(const mapi_affinity_t *a,
 /*
  * Puts the entry of this identity in front, in place of an older one of the
  * same; the oldest goes when there are more than MAPI_AFFINITY_ENTRIES.
- * Draws the salt if the cookie has none.  MAPI_OK or MAPI_ERROR (no random).
+ * Draws the salt if the cookie has none.  MAPI_OK; MAPI_DECLINED if this very
+ * entry is in front already, nothing changes then; MAPI_ERROR (no random).
  */
 int mapi_affinity_put(mapi_affinity_t *a, const mapi_str_t *identity,
     const mapi_str_t *server, uint32_t expires);

@@ -117,9 +117,21 @@ ngx_mapi_annotate_error(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
         r->headers_out.status = NGX_HTTP_SERVICE_UNAVAILABLE;
         r->headers_out.status_line.len = 0;
 
+        /* what $status reads */
+
+        if (r->err_status == NGX_HTTP_BAD_GATEWAY) {
+            r->err_status = NGX_HTTP_SERVICE_UNAVAILABLE;
+        }
+
         /* fall through */
 
     case NGX_HTTP_SERVICE_UNAVAILABLE:
+
+        /* a limit's 503 came neither from us nor from the proxy */
+
+        if (!ctx->refused && r->upstream == NULL) {
+            return NGX_OK;
+        }
 
         /* but one that had got the request and died is not "not found" */
 

@@ -37,10 +37,38 @@ static ngx_str_t  ngx_mapi_front_end_headers[] = {
 };
 
 
+/* lengths of the names that are no prefixes */
+
+#define ngx_mapi_len(s)  ((uint64_t) 1 << (sizeof(s) - 1))
+
+static const uint64_t  ngx_mapi_front_end_lengths =
+    ngx_mapi_len("x-commonaccesstoken")
+    |ngx_mapi_len("x-isfromcafe")
+    |ngx_mapi_len("x-sourcecafeserver")
+    |ngx_mapi_len("msexchproxyuri")
+    |ngx_mapi_len("x-msexchangeactivityctx")
+    |ngx_mapi_len("x-databaseguid")
+    |ngx_mapi_len("x-delayrequest")
+    |ngx_mapi_len("x-delayresponse")
+    |ngx_mapi_len("x-vdirobjectid")
+    |ngx_mapi_len("x-fe-clientip")
+    |ngx_mapi_len("x-ms-edgeip")
+    |ngx_mapi_len("x-gcc-proxyinfo")
+    |ngx_mapi_len("x-wlid-membername")
+    |ngx_mapi_len("rpsmembername")
+    |ngx_mapi_len("x-organizationcontext")
+    |ngx_mapi_len("x-probetype")
+    |ngx_mapi_len("x-dbmountedonserver");
+
+
 static ngx_uint_t ngx_mapi_is_front_end_header(ngx_table_elt_t *h);
 static ngx_uint_t ngx_mapi_header_is(ngx_table_elt_t *h, char *name,
     size_t len);
 static ngx_uint_t ngx_mapi_take_cookie(ngx_mapi_ctx_t *ctx, ngx_str_t *value,
+    ngx_uint_t keep);
+static ngx_uint_t ngx_mapi_is_own_cookie(ngx_mapi_ctx_t *ctx, u_char *p,
+    u_char *end);
+static void ngx_mapi_note_cookie(ngx_mapi_ctx_t *ctx, u_char *p, u_char *end,
     ngx_uint_t keep);
 static ngx_int_t ngx_mapi_unlink_header(ngx_http_request_t *r,
     ngx_list_part_t **partp, ngx_list_part_t *prev, ngx_uint_t i);
@@ -131,6 +159,8 @@ ngx_mapi_read_headers(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
 }
 
 
+/* nginx has made the lower case already, for its own table of headers */
+
 static ngx_uint_t
 ngx_mapi_header_is(ngx_table_elt_t *h, char *name, size_t len)
 {
@@ -140,13 +170,9 @@ ngx_mapi_header_is(ngx_table_elt_t *h, char *name, size_t len)
     /* from the end: most of the names begin with the same two letters */
 
     for (i = len; i-- > 0; /* void */) {
-        c = ngx_tolower(h->key.data[i]);
+        c = h->lowcase_key[i];
 
-        if (c == '_') {
-            c = '-';
-        }
-
-        if (c != (u_char) name[i]) {
+        if (c != (u_char) name[i] && (c != '_' || name[i] != '-')) {
             return 0;
         }
     }
@@ -161,11 +187,28 @@ ngx_mapi_is_front_end_header(ngx_table_elt_t *h)
     size_t      len;
     ngx_str_t  *name;
 
-    switch (ngx_tolower(h->key.data[0])) {
+    len = h->key.len;
+
+    switch (h->lowcase_key[0]) {
+
     case 'x':
+
+        /* cheap to ask of each header: "x-b...", or a length of the table */
+
+        if (len > 2 && h->lowcase_key[2] == 'b') {
+            break;
+        }
+
+        /* fall through */
+
     case 'm':
     case 'r':
-        break;
+
+        if (len < 64 && (ngx_mapi_front_end_lengths & ((uint64_t) 1 << len))) {
+            break;
+        }
+
+        return 0;
 
     default:
         return 0;
@@ -196,95 +239,106 @@ ngx_mapi_is_front_end_header(ngx_table_elt_t *h)
 
 
 /*
- * Notes the first sealed cookie and cuts every cookie of its name out of the
- * value, in place: the value shrinks inside the client's header buffer, which
- * nobody reads again.  1 if nothing else is left.
+ * Notes the first cookie of our name and cuts every one of that name out of
+ * the value, in place: the value shrinks inside the client's header buffer,
+ * which nobody reads again.  1 if nothing else is left.
  */
 
 static ngx_uint_t
 ngx_mapi_take_cookie(ngx_mapi_ctx_t *ctx, ngx_str_t *value, ngx_uint_t keep)
 {
-    u_char     *p, *end, *next, *dst, *eq, *stop;
-    size_t      len;
+    u_char  *p, *start, *end, *next;
+
+    p = value->data;
+    end = p + value->len;
+
+    while (p < end) {
+
+        start = p;
+
+        while (p < end && *p == ' ') {
+            p++;
+        }
+
+        next = memchr(p, ';', end - p);
+
+        if (!ngx_mapi_is_own_cookie(ctx, p, next ? next : end)) {
+            p = next ? next + 1 : end;
+            continue;
+        }
+
+        ngx_mapi_note_cookie(ctx, p, next ? next : end, keep);
+
+        if (keep) {
+            return 0;
+        }
+
+        if (next) {
+            /* the cookie, and the ";" behind it */
+            next++;
+
+            while (start == value->data && next < end && *next == ' ') {
+                next++;
+            }
+
+            ngx_memmove(start, next, end - next);
+            end -= next - start;
+
+        } else {
+            /* the last one: the ";" before it goes too */
+            end = start > value->data ? start - 1 : start;
+        }
+
+        p = start;
+    }
+
+    value->len = end - value->data;
+    value->data[value->len] = '\0';
+
+    return value->len == 0;
+}
+
+
+static ngx_uint_t
+ngx_mapi_is_own_cookie(ngx_mapi_ctx_t *ctx, u_char *p, u_char *end)
+{
     ngx_str_t  *name;
 
     name = &ctx->mlcf->cookie_name;
 
-    if (value->len < name->len + 1
-        || ngx_strnstr(value->data, (char *) name->data, value->len) == NULL)
-    {
-        return 0;
+    return (size_t) (end - p) > name->len
+           && p[name->len] == '='
+           && ngx_memcmp(p, name->data, name->len) == 0;
+}
+
+
+/* copied: the bytes behind it are about to be moved over it */
+
+static void
+ngx_mapi_note_cookie(ngx_mapi_ctx_t *ctx, u_char *p, u_char *end,
+    ngx_uint_t keep)
+{
+    if (ctx->cookie.data) {
+        return;
     }
 
-    p = value->data;
-    end = p + value->len;
-    dst = p;
+    p += ctx->mlcf->cookie_name.len + 1;
 
-    while (p < end) {
-
-        next = ngx_strlchr(p, end, ';');
-        stop = next ? next : end;
-        next = next ? next + 1 : end;
-
-        while (p < stop && *p == ' ') {
-            p++;
-        }
-
-        eq = ngx_strlchr(p, stop, '=');
-
-        if (eq && (size_t) (eq - p) == name->len
-            && ngx_strncmp(p, name->data, name->len) == 0)
-        {
-            if (ctx->cookie.data == NULL) {
-                ctx->cookie.data = eq + 1;
-                ctx->cookie.len = stop - eq - 1;
-
-                while (ctx->cookie.len
-                       && ctx->cookie.data[ctx->cookie.len - 1] == ' ')
-                {
-                    ctx->cookie.len--;
-                }
-
-                if (ctx->cookie.len > MAPI_AFFINITY_VALUE_MAX) {
-                    ctx->cookie.len = 0;
-                }
-
-                if (!keep) {
-                    /* the bytes behind may be moved over it */
-                    ngx_memcpy(ctx->cookie_buf, ctx->cookie.data,
-                               ctx->cookie.len);
-                    ctx->cookie.data = ctx->cookie_buf;
-                }
-            }
-
-        } else if (!keep && p < stop) {
-
-            if (dst != value->data) {
-                *dst++ = ';';
-
-                /* "a=1;b=2" leaves no room for a blank, and needs none */
-
-                if (dst < p) {
-                    *dst++ = ' ';
-                }
-            }
-
-            len = stop - p;
-            ngx_memmove(dst, p, len);
-            dst += len;
-        }
-
-        p = next;
+    while (p < end && end[-1] == ' ') {
+        end--;
     }
 
-    if (keep) {
-        return 0;
+    ctx->cookie.data = p;
+    ctx->cookie.len = end - p;
+
+    if (ctx->cookie.len > MAPI_AFFINITY_VALUE_MAX) {
+        ctx->cookie.len = 0;
     }
 
-    value->len = dst - value->data;
-    value->data[value->len] = '\0';
-
-    return value->len == 0;
+    if (!keep) {
+        ngx_memcpy(ctx->cookie_buf, p, ctx->cookie.len);
+        ctx->cookie.data = ctx->cookie_buf;
+    }
 }
 
 

@@ -186,6 +186,19 @@ ngx_mapi_init(ngx_conf_t *cf)
             continue;
         }
 
+        if (mscf->reject) {
+            mmcf = ngx_http_conf_get_module_main_conf(cf, ngx_mapi_module);
+
+            if (mmcf->directory_path.len == 0) {
+                ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                              "\"mapi_unknown_mailbox reject\" needs "
+                              "\"mapi_directory\": without it no mailbox is "
+                              "known, in %s:%ui",
+                              uscfp[i]->file_name, uscfp[i]->line);
+                return NGX_ERROR;
+            }
+        }
+
         if (ngx_mapi_check_balancer(cf, uscfp[i], mscf) != NGX_OK
             || ngx_mapi_pin_install(cf, uscfp[i]) != NGX_OK)
         {

@@ -10,6 +10,10 @@
 
 
 static mapi_affinity_keys_t *ngx_mapi_affinity_keys(ngx_http_request_t *r);
+static ngx_uint_t ngx_mapi_affinity_wanted(ngx_http_request_t *r,
+    ngx_mapi_ctx_t *ctx);
+static ngx_int_t ngx_mapi_affinity_seal(ngx_http_request_t *r,
+    ngx_mapi_ctx_t *ctx, ngx_str_t *sealed);
 static ngx_int_t ngx_mapi_affinity_load_key(ngx_conf_t *cf, ngx_str_t *file,
     u_char *key);
 static ngx_int_t ngx_mapi_affinity_random_key(ngx_conf_t *cf,
@@ -69,35 +73,100 @@ ngx_mapi_affinity_read(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
 ngx_int_t
 ngx_mapi_affinity_write(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
 {
-    size_t                 len;
-    u_char                *p;
-    mapi_str_t             upstream, server;
-    ngx_table_elt_t       *h;
-    mapi_affinity_t        fresh, *affinity;
-    ngx_mapi_server_t     *servers;
-    ngx_mapi_loc_conf_t   *mlcf;
-    mapi_affinity_keys_t  *keys;
+    size_t                len;
+    u_char                value[MAPI_AFFINITY_VALUE_MAX], *p;
+    ngx_str_t             sealed;
+    ngx_table_elt_t      *h;
+    ngx_mapi_loc_conf_t  *mlcf;
 
     mlcf = ctx->mlcf;
+    sealed.data = value;
 
-    if (mlcf->affinity == ngx_mapi_affinity_off
-        || ctx->identity.kind == mapi_identity_none
-        || ctx->server < 0
-        || (ctx->located && mlcf->affinity != ngx_mapi_affinity_on)
-        || r->headers_out.status == NGX_HTTP_UNAUTHORIZED)
+    if (!ngx_mapi_affinity_wanted(r, ctx)
+        || ngx_mapi_affinity_seal(r, ctx, &sealed) != NGX_OK)
     {
         return NGX_OK;
     }
 
+    len = mlcf->cookie_name.len + 1 + sealed.len
+          + sizeof("; Max-Age=; Path=; HttpOnly; Secure") - 1
+          + NGX_TIME_T_LEN + mlcf->cookie_path.len;
+
+    p = ngx_pnalloc(r->pool, len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    h = ngx_list_push(&r->headers_out.headers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    h->hash = 1;
+    ngx_mapi_header_end(h);
+    ngx_str_set(&h->key, "Set-Cookie");
+    h->lowcase_key = (u_char *) "set-cookie";
+    h->value.data = p;
+
+    p = ngx_cpymem(p, mlcf->cookie_name.data, mlcf->cookie_name.len);
+    *p++ = '=';
+    p = ngx_cpymem(p, sealed.data, sealed.len);
+    p = ngx_sprintf(p, "; Max-Age=%T; Path=%V; HttpOnly",
+                    mlcf->cookie_lifetime, &mlcf->cookie_path);
+
+#if (NGX_HTTP_SSL)
+    if (r->connection->ssl) {
+        p = ngx_cpymem(p, "; Secure", sizeof("; Secure") - 1);
+    }
+#endif
+
+    h->value.len = p - h->value.data;
+
+    return NGX_OK;
+}
+
+
+static ngx_uint_t
+ngx_mapi_affinity_wanted(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
+{
+    ngx_mapi_server_t  *servers;
+
+    if (ctx->mlcf->affinity == ngx_mapi_affinity_off
+        || ctx->identity.kind == mapi_identity_none
+        || ctx->server < 0
+        || (ctx->located && ctx->mlcf->affinity != ngx_mapi_affinity_on)
+        || r->headers_out.status == NGX_HTTP_UNAUTHORIZED)
+    {
+        return 0;
+    }
+
+    /* a drain would never end if its clients were told to come back */
+
     servers = ctx->mscf->servers.elts;
 
-    if (servers[ctx->server].state != mapi_server_active) {
-        return NGX_OK;
-    }
+    return servers[ctx->server].state == mapi_server_active;
+}
+
+
+/*
+ * The expiry goes in steps of a sixteenth of the lifetime, rounded up, so
+ * that most answers repeat the value that the request brought: sealing costs
+ * more than all the rest of the road.
+ */
+
+static ngx_int_t
+ngx_mapi_affinity_seal(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
+    ngx_str_t *sealed)
+{
+    time_t                 step, expires;
+    ngx_int_t              rc;
+    mapi_str_t             upstream, server;
+    mapi_affinity_t        fresh, *affinity;
+    mapi_affinity_keys_t  *keys;
 
     keys = ngx_mapi_affinity_keys(r);
     if (keys == NULL) {
-        return NGX_OK;
+        return NGX_DECLINED;
     }
 
     ngx_mapi_affinity_read(r, ctx);
@@ -112,60 +181,29 @@ ngx_mapi_affinity_write(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
     server.len = ctx->target.len;
     server.data = ctx->target.data;
 
-    if (mapi_affinity_put(affinity, &ctx->identity.text, &server,
-                          (uint32_t) (ngx_time() + mlcf->cookie_lifetime))
-        != MAPI_OK)
-    {
+    step = ngx_max(ctx->mlcf->cookie_lifetime / 16, 1);
+    expires = ngx_time() + ctx->mlcf->cookie_lifetime + step - 1;
+    expires -= expires % step;
+
+    rc = mapi_affinity_put(affinity, &ctx->identity.text, &server,
+                           (uint32_t) expires);
+
+    if (rc == MAPI_ERROR) {
+        return NGX_DECLINED;
+    }
+
+    if (rc == MAPI_DECLINED && affinity->current) {
+        *sealed = ctx->cookie;
         return NGX_OK;
     }
-
-    len = mlcf->cookie_name.len + 1 + MAPI_AFFINITY_VALUE_MAX
-          + sizeof("; Max-Age=; Path=; HttpOnly; Secure") - 1
-          + NGX_TIME_T_LEN + mlcf->cookie_path.len;
-
-    p = ngx_pnalloc(r->pool, len);
-    if (p == NULL) {
-        return NGX_ERROR;
-    }
-
-    h = ngx_list_push(&r->headers_out.headers);
-    if (h == NULL) {
-        return NGX_ERROR;
-    }
-
-    h->hash = 0;
-    ngx_mapi_header_end(h);
-    ngx_str_set(&h->key, "Set-Cookie");
-    h->value.data = p;
-    h->lowcase_key = (u_char *) "set-cookie";
-
-    p = ngx_cpymem(p, mlcf->cookie_name.data, mlcf->cookie_name.len);
-    *p++ = '=';
 
     upstream.len = ctx->mscf->name.len;
     upstream.data = ctx->mscf->name.data;
 
-    len = mapi_affinity_seal(keys, (uint32_t) ngx_time(), &upstream, affinity,
-                             p);
-    if (len == 0) {
-        /* hash 0: the header is not sent */
-        h->value.len = 0;
-        return NGX_OK;
-    }
+    sealed->len = mapi_affinity_seal(keys, (uint32_t) ngx_time(), &upstream,
+                                     affinity, sealed->data);
 
-    p = ngx_sprintf(p + len, "; Max-Age=%T; Path=%V; HttpOnly",
-                    mlcf->cookie_lifetime, &mlcf->cookie_path);
-
-#if (NGX_HTTP_SSL)
-    if (r->connection->ssl) {
-        p = ngx_cpymem(p, "; Secure", sizeof("; Secure") - 1);
-    }
-#endif
-
-    h->value.len = p - h->value.data;
-    h->hash = 1;
-
-    return NGX_OK;
+    return sealed->len ? NGX_OK : NGX_DECLINED;
 }
 
 

@@ -695,6 +695,62 @@ test_create(void **state)
 }
 
 
+/* when may an answer repeat the value that the request brought? */
+static void
+test_current(void **state)
+{
+    mapi_str_t             value;
+    mapi_affinity_t        a, b;
+    unsigned char          buf[MAPI_AFFINITY_VALUE_MAX];
+    mapi_affinity_keys_t  *k, *old, *both;
+
+    k = keys(0, 1, 2 * DAY);
+    old = keys(1, 1, 2 * DAY);
+    both = keys(0, 2, 2 * DAY);
+
+    cookie(&a);
+    value = seal(k, NOW, &a, buf);
+
+    assert_int_equal(mapi_affinity_open(k, NOW, &upstream, &value, &b),
+                     MAPI_OK);
+    assert_true(b.current);
+
+    /* guid is in front: the same entry changes nothing, any other does */
+
+    assert_int_equal(mapi_affinity_put(&b, &guid, &ex1, NOW + LIFETIME),
+                     MAPI_DECLINED);
+    check_cookie(&b);
+    assert_int_equal(mapi_affinity_put(&b, &guid, &ex1, NOW + LIFETIME + 1),
+                     MAPI_OK);
+    assert_int_equal(mapi_affinity_put(&b, &guid, &ex2, NOW + LIFETIME + 1),
+                     MAPI_OK);
+    assert_int_equal(mapi_affinity_put(&b, &alice, &ex2, NOW + LIFETIME),
+                     MAPI_OK);
+
+    /* yesterday's, in time but to be sealed anew */
+
+    cookie(&a);
+    a.entries[0].expires = a.entries[1].expires = NOW + DAY + 1;
+    value = seal(k, NOW, &a, buf);
+
+    assert_int_equal(mapi_affinity_open(k, NOW + DAY, &upstream, &value, &b),
+                     MAPI_OK);
+    assert_false(b.current);
+
+    /* today's, by a key that only opens */
+
+    value = seal(old, NOW, &a, buf);
+
+    assert_int_equal(mapi_affinity_open(both, NOW, &upstream, &value, &b),
+                     MAPI_OK);
+    assert_false(b.current);
+
+    mapi_affinity_keys_destroy(k);
+    mapi_affinity_keys_destroy(old);
+    mapi_affinity_keys_destroy(both);
+}
+
+
 int
 main(void)
 {
@@ -711,7 +767,8 @@ main(void)
         cmocka_unit_test(test_entries),
         cmocka_unit_test(test_nonce),
         cmocka_unit_test(test_key_parse),
-        cmocka_unit_test(test_create)
+        cmocka_unit_test(test_create),
+        cmocka_unit_test(test_current)
     };
 
     return cmocka_run_group_tests_name("affinity", tests, setup, NULL);
