@@ -14,8 +14,8 @@ __DATA__
         mapi_mailbox_server ex1.corp.example version=15.1.2507.6;
     }
 --- request eval
-"POST /mapi/emsmdb/?MailboxId=11111111-2222-3333-4444-000000000001\@x.example\n"
-. "\0" x 8
+"POST /mapi/emsmdb/?MailboxId=11111111-2222-3333-4444-000000000001\@x.example"
+. "\n" . "\0" x 8
 --- more_headers
 X-RequestType: Connect
 X-RequestId: {e2ea6c1c-e61b-49e9-9cfb-38184f907552}:7
