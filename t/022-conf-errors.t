@@ -1,0 +1,1155 @@
+# What "nginx -t" says: each configuration error by its words, and each warning.
+
+use MapiTest 'no_plan';
+use MapiRoad;
+
+# a block and a location that are as they should be, but for what is given
+
+sub upstream
+{
+    my ($lines) = @_;
+
+    return "    upstream exchange {\n        $lines\n    }\n";
+}
+
+
+sub road
+{
+    my ($lines, $pass) = @_;
+
+    return '    large_client_header_buffers 8 64k;
+
+    location = /ok {
+        return 200 "ok\n";
+    }
+
+    location /mapi/ {
+        ' . (defined $pass ? $pass : 'mapi on;
+        proxy_pass http://exchange;') . "
+        proxy_http_version 1.1;
+        proxy_set_header Connection \"\";
+        proxy_read_timeout 120s;
+        proxy_buffer_size 8k;
+        $lines
+    }
+";
+}
+
+
+our $Servers = "server 127.0.0.11:8;\n        server 127.0.0.12:8;";
+our $Good = upstream("mapi;\n        $Servers");
+
+spew(run_folder() . '/good.key', ('0123456789abcdef' x 4) . "\n");
+spew(run_folder() . '/short.key', "0123456789abcdef\n");
+spew(run_folder() . '/long.key', 'ab' x 500);
+spew(run_folder() . '/empty.key', '');
+$ENV{TEST_NGINX_KEYS} = run_folder();
+
+# skipped blocks leave the log of the one before
+
+allow_log(qr/\[emerg\]/);
+
+
+# Test::Nginx writes its "events" behind "http", where nobody sees it in time
+
+sub words_on_workers
+{
+    my ($connections, $files) = @_;
+    my ($port, $backend) = (free_port(), free_port());
+    my $server = start_nginx("workers-$connections-$files",
+                             "worker_rlimit_nofile $files;\n"
+                             . "events { worker_connections $connections; }\n"
+                             . road_http(port => $port, backend => $backend));
+    my ($words) = log_of($server) =~ /\[warn\].*?(mapi: .*)/;
+
+    # a signal before nginx waits for signals is lost
+    talk($port, request('GET', '/'));
+    stop_nginx($server);
+
+    return $words;
+}
+
+
+is(words_on_workers(512, 4096),
+   'mapi: "worker_connections" is 512, a few Outlooks keep that many open: '
+   . 'write "worker_connections 16384;" in events and '
+   . '"worker_rlimit_nofile 32768;"', 'few connections a worker');
+
+is(words_on_workers(1024, 2000),
+   'mapi: "worker_connections" is 1024, but a worker may open only 2000 '
+   . 'files, two for a request: write "worker_rlimit_nofile 2048;"',
+   'few files a worker');
+
+is(words_on_workers(1024, 2048), undef, 'enough of both');
+
+run_tests();
+
+__DATA__
+
+=== TEST 1: a configuration as it should be passes without a word
+--- http_config eval
+$::Good
+--- config eval
+::road('')
+--- suppress_stderr
+--- request
+GET /ok
+--- response_body
+ok
+--- no_error_log
+mapi:
+[warn]
+[error]
+
+
+
+=== TEST 2: "mapi on" without a "proxy_pass"
+--- http_config eval
+$::Good
+--- config eval
+::road('', q{mapi on;})
+--- must_die
+--- error_log
+"mapi on" needs a "proxy_pass" in this location that names an upstream block with "mapi", without variables, in 
+
+
+
+=== TEST 3: "mapi on" with variables in "proxy_pass"
+--- http_config eval
+$::Good
+--- config eval
+::road('', q{mapi on; set $to exchange; proxy_pass http://$to;})
+--- must_die
+--- error_log
+"mapi on" needs a "proxy_pass" in this location that names an upstream block with "mapi", without variables, in 
+
+
+
+=== TEST 4: "mapi on" with an address in "proxy_pass"
+--- http_config eval
+$::Good
+--- config eval
+::road('', q{mapi on; proxy_pass http://127.0.0.11:8;})
+--- must_die
+--- error_log
+"mapi on" needs a "proxy_pass" in this location that names an upstream block with "mapi", without variables, in 
+
+
+
+=== TEST 5: "mapi on" with an upstream block without "mapi"
+--- http_config eval
+::upstream($::Servers)
+--- config eval
+::road('')
+--- must_die
+--- error_log
+"mapi on" needs a "proxy_pass" in this location that names an upstream block with "mapi", without variables, in 
+
+
+
+=== TEST 6: "mapi on" inherited where there is nothing to do does nothing
+--- http_config eval
+$::Good . 'mapi on;'
+--- config eval
+::road('', q{proxy_pass http://127.0.0.1:8;})
+--- suppress_stderr
+--- request
+GET /ok
+--- response_body
+ok
+--- no_error_log
+mapi:
+[warn]
+
+
+
+=== TEST 7: "mapi observe" without a "proxy_pass"
+--- http_config eval
+$::Good
+--- config eval
+::road('', q{mapi observe;})
+--- must_die
+--- error_log
+"mapi observe" needs a "proxy_pass" in this location that names an upstream block, without variables, in 
+
+
+
+=== TEST 8: "mapi observe" goes with any upstream block
+--- http_config eval
+::upstream("least_conn;\n        $::Servers")
+--- config eval
+::road('', q{mapi observe; proxy_pass http://exchange;})
+--- suppress_stderr
+--- request
+GET /ok
+--- response_body
+ok
+--- no_error_log
+mapi:
+[warn]
+
+
+
+=== TEST 9: "mapi" with another word
+--- http_config eval
+$::Good
+--- config eval
+::road('', q{mapi maybe; proxy_pass http://exchange;})
+--- must_die
+--- error_log
+invalid value "maybe"
+
+
+
+=== TEST 10: "mapi" twice in a location
+--- http_config eval
+$::Good
+--- config eval
+::road('', q{mapi on; mapi on; proxy_pass http://exchange;})
+--- must_die
+--- error_log
+"mapi" directive is duplicate
+
+
+
+=== TEST 11: an upstream with "mapi" that is reached without "mapi on"
+--- http_config eval
+$::Good
+--- config eval
+::road('', q{proxy_pass http://exchange;})
+--- suppress_stderr
+--- request
+GET /ok
+--- response_body
+ok
+--- error_log
+mapi: location "/mapi/" reaches upstream "exchange" without "mapi on": its requests are balanced round robin, whoever they are for
+
+
+
+=== TEST 12: "proxy_pass_request_headers off" takes the protocol away
+--- http_config eval
+$::Good
+--- config eval
+::road(q{proxy_pass_request_headers off;})
+--- must_die
+--- error_log
+"mapi on" cannot work with "proxy_pass_request_headers off": MAPI over HTTP lives in the headers, remove it, in 
+
+
+
+=== TEST 13: "proxy_http_version 2"
+--- http_config eval
+$::Good
+--- config eval
+(my $r = ::road('')) =~ s/version 1.1/version 2/;
+$r
+--- skip_nginx: 2: < 1.29.4
+--- must_die
+--- error_log
+"mapi on" cannot work with "proxy_http_version 2": write "proxy_http_version 1.1;", in 
+
+
+
+=== TEST 14: the parameter "direct" of an upstream's "mapi"
+--- http_config eval
+::upstream(q{mapi direct; server 127.0.0.11:8;})
+--- config eval
+::road('')
+--- must_die
+--- error_log
+invalid parameter "direct": write "owner", "fallback=any", "fallback=copies" or "fallback=none"
+
+
+
+=== TEST 15: the parameter "fallback=some" of an upstream's "mapi"
+--- http_config eval
+::upstream(q{mapi fallback=some; server 127.0.0.11:8;})
+--- config eval
+::road('')
+--- must_die
+--- error_log
+invalid parameter "fallback=some": write "owner", "fallback=any", "fallback=copies" or "fallback=none"
+
+
+
+=== TEST 16: the parameter "fallback=" of an upstream's "mapi"
+--- http_config eval
+::upstream(q{mapi fallback=; server 127.0.0.11:8;})
+--- config eval
+::road('')
+--- must_die
+--- error_log
+invalid parameter "fallback=": write "owner", "fallback=any", "fallback=copies" or "fallback=none"
+
+
+
+=== TEST 17: the parameter "OWNER" of an upstream's "mapi"
+--- http_config eval
+::upstream(q{mapi OWNER; server 127.0.0.11:8;})
+--- config eval
+::road('')
+--- must_die
+--- error_log
+invalid parameter "OWNER": write "owner", "fallback=any", "fallback=copies" or "fallback=none"
+
+
+
+=== TEST 18: "owner" twice
+--- http_config eval
+::upstream(q{mapi owner owner; server 127.0.0.11:8;})
+--- config eval
+::road('')
+--- must_die
+--- error_log
+"mapi" directive has "owner" twice
+
+
+
+=== TEST 19: "fallback" twice
+--- http_config eval
+::upstream(q{mapi fallback=any fallback=none; server 127.0.0.11:8;})
+--- config eval
+::road('')
+--- must_die
+--- error_log
+"mapi" directive has "fallback" twice
+
+
+
+=== TEST 20: "mapi" twice in an upstream
+--- http_config eval
+::upstream(q{mapi; mapi owner; server 127.0.0.11:8;})
+--- config eval
+::road('')
+--- must_die
+--- error_log
+"mapi" directive is duplicate
+
+
+
+=== TEST 21: every form of "mapi" in an upstream is taken
+--- http_config eval
+::upstream(q{mapi owner fallback=copies; server 127.0.0.11:8;})
+--- config eval
+::road('')
+--- suppress_stderr
+--- request
+GET /ok
+--- response_body
+ok
+--- no_error_log
+mapi:
+
+
+
+=== TEST 22: "keepalive" before "mapi"
+--- http_config eval
+::upstream(q{keepalive 8; mapi; server 127.0.0.11:8;})
+--- config eval
+::road('')
+--- skip_nginx: 2: >= 1.29.7
+--- must_die
+--- error_log
+"mapi" directive must stand before "keepalive", and no other load balancing method may stand beside it
+
+
+
+=== TEST 23: "keepalive" before "mapi" is as good as after it since 1.29.7
+--- http_config eval
+::upstream(q{keepalive 8; mapi; server 127.0.0.11:8;})
+--- config eval
+::road('')
+--- skip_nginx: 4: < 1.29.7
+--- suppress_stderr
+--- request
+GET /ok
+--- response_body
+ok
+--- no_error_log
+mapi:
+
+
+
+=== TEST 24: "keepalive" after "mapi"
+--- http_config eval
+::upstream(q{mapi; server 127.0.0.11:8; keepalive 8;})
+--- config eval
+::road('')
+--- suppress_stderr
+--- request
+GET /ok
+--- response_body
+ok
+--- no_error_log
+mapi:
+[warn]
+
+
+
+=== TEST 25: "hash $arg_x" before "mapi"
+--- http_config eval
+::upstream(q{hash $arg_x; mapi; server 127.0.0.11:8;})
+--- config eval
+::road('')
+--- must_die
+--- error_log
+no other 
+
+
+
+=== TEST 26: "hash $arg_x" after "mapi"
+--- http_config eval
+::upstream(q{mapi; server 127.0.0.11:8; hash $arg_x;})
+--- config eval
+::road('')
+--- must_die
+--- error_log
+"mapi" is a load balancing method: no other one, and no "sticky", may stand beside it, in 
+
+
+
+=== TEST 27: "hash $arg_x consistent" before "mapi"
+--- http_config eval
+::upstream(q{hash $arg_x consistent; mapi; server 127.0.0.11:8;})
+--- config eval
+::road('')
+--- must_die
+--- error_log
+no other 
+
+
+
+=== TEST 28: "hash $arg_x consistent" after "mapi"
+--- http_config eval
+::upstream(q{mapi; server 127.0.0.11:8; hash $arg_x consistent;})
+--- config eval
+::road('')
+--- must_die
+--- error_log
+"mapi" is a load balancing method: no other one, and no "sticky", may stand beside it, in 
+
+
+
+=== TEST 29: "least_conn" before "mapi"
+--- http_config eval
+::upstream(q{least_conn; mapi; server 127.0.0.11:8;})
+--- config eval
+::road('')
+--- must_die
+--- error_log
+no other 
+
+
+
+=== TEST 30: "least_conn" after "mapi"
+--- http_config eval
+::upstream(q{mapi; server 127.0.0.11:8; least_conn;})
+--- config eval
+::road('')
+--- must_die
+--- error_log
+"mapi" is a load balancing method: no other one, and no "sticky", may stand beside it, in 
+
+
+
+=== TEST 31: "ip_hash" before "mapi"
+--- http_config eval
+::upstream(q{ip_hash; mapi; server 127.0.0.11:8;})
+--- config eval
+::road('')
+--- must_die
+--- error_log
+no other 
+
+
+
+=== TEST 32: "ip_hash" after "mapi"
+--- http_config eval
+::upstream(q{mapi; server 127.0.0.11:8; ip_hash;})
+--- config eval
+::road('')
+--- must_die
+--- error_log
+"mapi" is a load balancing method: no other one, and no "sticky", may stand beside it, in 
+
+
+
+=== TEST 33: "random" before "mapi"
+--- http_config eval
+::upstream(q{random; mapi; server 127.0.0.11:8;})
+--- config eval
+::road('')
+--- must_die
+--- error_log
+no other 
+
+
+
+=== TEST 34: "random" after "mapi"
+--- http_config eval
+::upstream(q{mapi; server 127.0.0.11:8; random;})
+--- config eval
+::road('')
+--- must_die
+--- error_log
+"mapi" is a load balancing method: no other one, and no "sticky", may stand beside it, in 
+
+
+
+=== TEST 35: "sticky" beside "mapi"
+--- http_config eval
+::upstream(q{mapi; server 127.0.0.11:8; sticky cookie c;})
+--- config eval
+::road('')
+--- skip_nginx: 2: < 1.29.6
+--- must_die
+--- error_log
+"mapi" is a load balancing method: no other one, and no "sticky", may stand beside it, in 
+
+
+
+=== TEST 36: a unix socket has no host
+--- http_config eval
+::upstream(q{mapi; server unix:/tmp/x;})
+--- config eval
+::road('')
+--- must_die
+--- error_log
+server "unix:/tmp/x" in an upstream with "mapi": a unix socket has no host name to find it by, write a name or an address, in 
+
+
+
+=== TEST 37: two ports of one host
+--- http_config eval
+::upstream(q{mapi; server 127.0.0.11:8; server 127.0.0.11:9;})
+--- config eval
+::road('')
+--- must_die
+--- error_log
+servers "127.0.0.11:8" and "127.0.0.11:9" of an upstream with "mapi" are one host: a mailbox is found by the host, write one of them, in 
+
+
+
+=== TEST 38: one host in two cases
+--- http_config eval
+::upstream(q{mapi; server LOCALHOST:8; server localhost:9;})
+--- config eval
+::road('')
+--- must_die
+--- error_log
+servers "LOCALHOST:8" and "localhost:9" of an upstream with "mapi" are one host
+
+
+
+=== TEST 39: one IPv6 host with and without a port
+--- http_config eval
+::upstream(q{mapi; server [::1]; server [::1]:9;})
+--- config eval
+::road('')
+--- must_die
+--- error_log
+servers "[::1]" and "[::1]:9" of an upstream with "mapi" are one host
+
+
+
+=== TEST 40: a block without "mapi" may have two ports of one host and a unix socket
+--- http_config eval
+$::Good . '    upstream other { server 127.0.0.11:8; server 127.0.0.11:9; server unix:/tmp/x; }'
+--- config eval
+::road('')
+--- suppress_stderr
+--- request
+GET /ok
+--- response_body
+ok
+--- no_error_log
+[warn]
+
+
+
+=== TEST 41: more than 256 servers
+--- http_config eval
+::upstream('mapi; ' . CORE::join(' ', map { "server 127.0.1.$_:8;" } 1 .. 254)
+           . ' server 127.0.2.1:8; server 127.0.2.2:8; server 127.0.2.3:8;')
+--- config eval
+::road('')
+--- must_die
+--- error_log
+an upstream with "mapi" may have 256 servers, in 
+
+
+
+=== TEST 42: 256 servers
+--- http_config eval
+::upstream('mapi; ' . CORE::join(' ', map { "server 127.0.1.$_:8;" } 1 .. 254)
+           . ' server 127.0.2.1:8; server 127.0.2.2:8;')
+--- config eval
+::road('')
+--- suppress_stderr
+--- request
+GET /ok
+--- response_body
+ok
+--- no_error_log
+mapi:
+
+
+
+=== TEST 43: "mapi_unknown_mailbox" without "mapi"
+--- http_config eval
+::upstream(q{mapi_unknown_mailbox reject; server 127.0.0.11:8;})
+--- config eval
+''
+--- must_die
+--- error_log
+"mapi_unknown_mailbox" needs "mapi" in the same upstream block, in 
+
+
+
+=== TEST 44: "mapi_unknown_mailbox" twice
+--- http_config eval
+::upstream(q{mapi; mapi_unknown_mailbox reject; mapi_unknown_mailbox balance; server 127.0.0.11:8;})
+--- config eval
+::road('')
+--- must_die
+--- error_log
+"mapi_unknown_mailbox" directive is duplicate
+
+
+
+=== TEST 45: "mapi_unknown_mailbox" with another word
+--- http_config eval
+::upstream(q{mapi; mapi_unknown_mailbox drop; server 127.0.0.11:8;})
+--- config eval
+::road('')
+--- must_die
+--- error_log
+invalid value "drop": write "balance" or "reject"
+
+
+
+=== TEST 46: "mapi_directory" twice
+--- http_config eval
+$::Good . 'mapi_directory /a; mapi_directory /b;'
+--- config eval
+::road('')
+--- must_die
+--- error_log
+"mapi_directory" directive is duplicate
+
+
+
+=== TEST 47: "mapi_directory" without a path
+--- http_config eval
+$::Good . 'mapi_directory "";'
+--- config eval
+::road('')
+--- must_die
+--- error_log
+"mapi_directory" directive needs the path of a folder
+
+
+
+=== TEST 48: "mapi_directory" that is not there yet
+--- http_config eval
+$::Good . 'mapi_directory /nowhere/at/all;'
+--- config eval
+::road('')
+--- suppress_stderr
+--- request
+GET /ok
+--- response_body
+ok
+--- error_log
+mapi: the directory "/nowhere/at/all" cannot be found: no mailbox is known until "mapi-directory -d /nowhere/at/all import" has made it
+
+
+
+=== TEST 49: "mapi_identity_rule" that does not compile
+--- http_config eval
+$::Good . 'mapi_identity_rule ((a b;'
+--- config eval
+::road('')
+--- must_die
+--- error_log
+pcre2_compile() failed
+
+
+
+=== TEST 50: "mapi_identity_rule" with an unknown variable
+--- http_config eval
+$::Good . 'mapi_identity_rule a $nobody_knows;'
+--- config eval
+::road('')
+--- must_die
+--- error_log
+unknown "nobody_knows" variable
+
+
+
+=== TEST 51: "mapi_identity_rule" without a replacement
+--- http_config eval
+$::Good . 'mapi_identity_rule a;'
+--- config eval
+::road('')
+--- must_die
+--- error_log
+invalid number of arguments in "mapi_identity_rule" directive
+
+
+
+=== TEST 52: "mapi_affinity" with another word
+--- http_config eval
+$::Good
+--- config eval
+::road(q{mapi_affinity always;})
+--- must_die
+--- error_log
+invalid value "always"
+
+
+
+=== TEST 53: a cookie name with a blank
+--- http_config eval
+$::Good
+--- config eval
+::road(q{mapi_affinity_cookie "a b";})
+--- must_die
+--- error_log
+invalid cookie name "a b": write letters, digits, "-" and "_"
+
+
+
+=== TEST 54: a cookie name with a sign that ends it
+--- http_config eval
+$::Good
+--- config eval
+::road(q{mapi_affinity_cookie "a=b";})
+--- must_die
+--- error_log
+invalid cookie name "a=b": write letters, digits, "-" and "_"
+
+
+
+=== TEST 55: an empty cookie name
+--- http_config eval
+$::Good
+--- config eval
+::road(q{mapi_affinity_cookie "";})
+--- must_die
+--- error_log
+"mapi_affinity_cookie" directive needs a cookie name of 1 to 64 characters
+
+
+
+=== TEST 56: a cookie name of 65 characters
+--- http_config eval
+$::Good
+--- config eval
+::road('mapi_affinity_cookie ' . ('a' x 65) . ';')
+--- must_die
+--- error_log
+"mapi_affinity_cookie" directive needs a cookie name of 1 to 64 characters
+
+
+
+=== TEST 57: "mapi_affinity_cookie" with "path=mapi"
+--- http_config eval
+$::Good
+--- config eval
+::road(q{mapi_affinity_cookie a path=mapi;})
+--- must_die
+--- error_log
+invalid parameter "path=mapi": write "path=/mapi" or "lifetime=15m" (from 1s to 31d)
+
+
+
+=== TEST 58: "mapi_affinity_cookie" with "lifetime=0"
+--- http_config eval
+$::Good
+--- config eval
+::road(q{mapi_affinity_cookie a lifetime=0;})
+--- must_die
+--- error_log
+invalid parameter "lifetime=0": write "path=/mapi" or "lifetime=15m" (from 1s to 31d)
+
+
+
+=== TEST 59: "mapi_affinity_cookie" with "lifetime=32d"
+--- http_config eval
+$::Good
+--- config eval
+::road(q{mapi_affinity_cookie a lifetime=32d;})
+--- must_die
+--- error_log
+invalid parameter "lifetime=32d": write "path=/mapi" or "lifetime=15m" (from 1s to 31d)
+
+
+
+=== TEST 60: "mapi_affinity_cookie" with "lifetime=soon"
+--- http_config eval
+$::Good
+--- config eval
+::road(q{mapi_affinity_cookie a lifetime=soon;})
+--- must_die
+--- error_log
+invalid parameter "lifetime=soon": write "path=/mapi" or "lifetime=15m" (from 1s to 31d)
+
+
+
+=== TEST 61: "mapi_affinity_cookie" with "secure"
+--- http_config eval
+$::Good
+--- config eval
+::road(q{mapi_affinity_cookie a secure;})
+--- must_die
+--- error_log
+invalid parameter "secure": write "path=/mapi" or "lifetime=15m" (from 1s to 31d)
+
+
+
+=== TEST 62: a cookie path with a sign that ends it
+--- http_config eval
+$::Good
+--- config eval
+::road(q{mapi_affinity_cookie a "path=/a;b";})
+--- must_die
+--- error_log
+invalid parameter "path=/a;b": write "path=/mapi" or "lifetime=15m" (from 1s to 31d)
+
+
+
+=== TEST 63: "mapi_affinity_cookie" twice
+--- http_config eval
+$::Good
+--- config eval
+::road(q{mapi_affinity_cookie a; mapi_affinity_cookie b;})
+--- must_die
+--- error_log
+"mapi_affinity_cookie" directive is duplicate
+
+
+
+=== TEST 64: "mapi_affinity_key" twice
+--- http_config eval
+$::Good . 'mapi_affinity_key a; mapi_affinity_key b;'
+--- config eval
+::road('')
+--- must_die
+--- error_log
+"mapi_affinity_key" directive is duplicate
+
+
+
+=== TEST 65: a key file that is missing
+--- http_config eval
+$::Good . 'mapi_affinity_key $TEST_NGINX_KEYS/no.key;'
+--- config eval
+::road('')
+--- must_die
+--- error_log
+mapi_affinity_key: open() "
+/no.key" failed (2: No such file or directory)
+
+
+
+=== TEST 66: a key file that is too short
+--- http_config eval
+$::Good . 'mapi_affinity_key $TEST_NGINX_KEYS/good.key $TEST_NGINX_KEYS/short.key;'
+--- config eval
+::road('')
+--- must_die
+--- error_log
+/short.key" does not hold a key: write 32 bytes as 64 hex digits or as base64, for example with "openssl rand -hex 32"
+
+
+
+=== TEST 67: a key file that is too long
+--- http_config eval
+$::Good . 'mapi_affinity_key $TEST_NGINX_KEYS/good.key $TEST_NGINX_KEYS/long.key;'
+--- config eval
+::road('')
+--- must_die
+--- error_log
+/long.key" does not hold a key: write 32 bytes as 64 hex digits or as base64, for example with "openssl rand -hex 32"
+
+
+
+=== TEST 68: a key file that is empty
+--- http_config eval
+$::Good . 'mapi_affinity_key $TEST_NGINX_KEYS/good.key $TEST_NGINX_KEYS/empty.key;'
+--- config eval
+::road('')
+--- must_die
+--- error_log
+/empty.key" does not hold a key: write 32 bytes as 64 hex digits or as base64, for example with "openssl rand -hex 32"
+
+
+
+=== TEST 69: a key file that is a folder
+--- http_config eval
+$::Good . 'mapi_affinity_key $TEST_NGINX_KEYS;'
+--- config eval
+::road('')
+--- must_die
+--- error_log
+does not hold a key
+
+
+
+=== TEST 70: a short "proxy_read_timeout"
+--- http_config eval
+$::Good
+--- config eval
+(my $r = ::road('')) =~ s/120s/30s/;
+$r
+--- suppress_stderr
+--- request
+GET /ok
+--- response_body
+ok
+--- error_log
+mapi: location "/mapi/": "proxy_read_timeout" is 30000ms, but a waiting server sends a byte only every 15 to 30 seconds: write "proxy_read_timeout 120s;"
+
+
+
+=== TEST 71: "proxy_ignore_client_abort on"
+--- http_config eval
+$::Good
+--- config eval
+::road(q{proxy_ignore_client_abort on;})
+--- suppress_stderr
+--- request
+GET /ok
+--- response_body
+ok
+--- error_log
+mapi: location "/mapi/": "proxy_ignore_client_abort on" leaves requests of clients that went away running on the server, which refuses their next ones: remove it
+
+
+
+=== TEST 72: "proxy_intercept_errors on"
+--- http_config eval
+$::Good
+--- config eval
+::road(q{proxy_intercept_errors on;})
+--- suppress_stderr
+--- request
+GET /ok
+--- response_body
+ok
+--- error_log
+mapi: location "/mapi/": "proxy_intercept_errors on" replaces answers that Outlook reads: remove it
+
+
+
+=== TEST 73: "proxy_pass_request_body off"
+--- http_config eval
+$::Good
+--- config eval
+::road(q{proxy_pass_request_body off;})
+--- suppress_stderr
+--- request
+GET /ok
+--- response_body
+ok
+--- error_log
+mapi: location "/mapi/": "proxy_pass_request_body off" takes the request away: remove it
+
+
+
+=== TEST 74: "proxy_store"
+--- http_config eval
+$::Good
+--- config eval
+::road(q{proxy_store on;})
+--- suppress_stderr
+--- request
+GET /ok
+--- response_body
+ok
+--- error_log
+mapi: location "/mapi/": "proxy_store" would keep copies of mail on disk: remove it
+
+
+
+=== TEST 75: "proxy_cache"
+--- http_config eval
+$::Good . 'proxy_cache_path logs/cache keys_zone=c:1m;'
+--- config eval
+::road(q{proxy_cache c;})
+--- suppress_stderr
+--- request
+GET /ok
+--- response_body
+ok
+--- error_log
+mapi: location "/mapi/": "proxy_cache" must not keep MAPI answers: write "proxy_cache off;"
+
+
+
+=== TEST 76: a small "proxy_buffer_size"
+--- http_config eval
+$::Good
+--- config eval
+(my $r = ::road('')) =~ s/size 8k/size 2k/;
+$r
+--- suppress_stderr
+--- request
+GET /ok
+--- response_body
+ok
+--- error_log
+mapi: location "/mapi/": "proxy_buffer_size" is 2048, answer headers with cookies and challenges need more: write "proxy_buffer_size 8k;"
+
+
+
+=== TEST 77: "proxy_next_upstream" without "error"
+--- http_config eval
+$::Good
+--- config eval
+::road(q{proxy_next_upstream off;})
+--- suppress_stderr
+--- request
+GET /ok
+--- response_body
+ok
+--- error_log
+mapi: location "/mapi/": "proxy_next_upstream" without "error" turns a server that refuses connections into failed requests: write "proxy_next_upstream error timeout;"
+
+
+
+=== TEST 78: a small "client_max_body_size"
+--- http_config eval
+$::Good
+--- config eval
+::road(q{client_max_body_size 100k;})
+--- suppress_stderr
+--- request
+GET /ok
+--- response_body
+ok
+--- error_log
+mapi: location "/mapi/": "client_max_body_size" is 102400, requests have up to 262k: write "client_max_body_size 1m;"
+
+
+
+=== TEST 79: no limit of the body size is no small one
+--- http_config eval
+$::Good
+--- config eval
+::road(q{client_max_body_size 0;})
+--- suppress_stderr
+--- request
+GET /ok
+--- response_body
+ok
+--- no_error_log
+mapi:
+
+
+
+=== TEST 80: small "large_client_header_buffers"
+--- http_config eval
+$::Good
+--- config eval
+(my $r = ::road('')) =~ s/8 64k/4 8k/;
+$r
+--- suppress_stderr
+--- request
+GET /ok
+--- response_body
+ok
+--- error_log
+mapi: location "/mapi/": "large_client_header_buffers" has buffers of 8192, a Kerberos ticket needs up to 64k: write "large_client_header_buffers 8 64k;" in the server
+
+
+
+=== TEST 81: a short "keepalive_timeout"
+--- http_config eval
+$::Good
+--- config eval
+::road(q{keepalive_timeout 30s;})
+--- suppress_stderr
+--- request
+GET /ok
+--- response_body
+ok
+--- error_log
+mapi: location "/mapi/": "keepalive_timeout" is 30000ms, Outlook would log on again and again: write "keepalive_timeout 90s;"
+
+
+
+=== TEST 82: few "keepalive_requests"
+--- http_config eval
+$::Good
+--- config eval
+::road(q{keepalive_requests 100;})
+--- suppress_stderr
+--- request
+GET /ok
+--- response_body
+ok
+--- error_log
+mapi: location "/mapi/": "keepalive_requests" is 100, Outlook would log on again and again: write "keepalive_requests 100000;"
+
+
+
+=== TEST 83: "chunked_transfer_encoding off"
+--- http_config eval
+$::Good
+--- config eval
+::road(q{chunked_transfer_encoding off;})
+--- suppress_stderr
+--- request
+GET /ok
+--- response_body
+ok
+--- error_log
+mapi: location "/mapi/": "chunked_transfer_encoding off" leaves streamed answers without an end: remove it
+
+
+
+=== TEST 84: "tcp_nodelay off"
+--- http_config eval
+$::Good
+--- config eval
+::road(q{tcp_nodelay off;})
+--- suppress_stderr
+--- request
+GET /ok
+--- response_body
+ok
+--- error_log
+mapi: location "/mapi/": "tcp_nodelay off" holds short chunks back: remove it
+
+
+
+=== TEST 85: "limit_rate"
+--- http_config eval
+$::Good
+--- config eval
+::road(q{limit_rate 10k;})
+--- suppress_stderr
+--- request
+GET /ok
+--- response_body
+ok
+--- error_log
+mapi: location "/mapi/": "limit_rate" makes answers slower than Outlook waits: remove it
+
+
+
+=== TEST 86: the warnings are not for "observe"
+--- http_config eval
+$::Good
+--- config eval
+::road('', q{mapi observe; proxy_pass http://exchange; proxy_ignore_client_abort on;})
+--- suppress_stderr
+--- request
+GET /ok
+--- response_body
+ok
+--- no_error_log
+mapi:
