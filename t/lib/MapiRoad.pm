@@ -310,13 +310,12 @@ sub read_until
     my ($self, $pattern) = @_;
     my $deadline = time() + $patience;
 
-    while ($self->{buffer} !~ $pattern) {
+    while (1) {
+        return substr $self->{buffer}, 0, $+[0], ''
+            if $self->{buffer} =~ $pattern;
+
         $self->fill($deadline) or return undef;
     }
-
-    my $end = $+[0];
-
-    return substr $self->{buffer}, 0, $end, '';
 }
 
 
