@@ -74,8 +74,8 @@ install_packages()
     policy=/usr/sbin/policy-rc.d
 
     # one run at a time; a run that was killed left the file behind
-    exec 8> /run/lock/ngx-mapi-deps 2> /dev/null || exec 8> /tmp
-    flock 8 || true
+    exec 8< /usr/sbin
+    flock 8
     restore_policy
 
     trap restore_policy EXIT
@@ -126,5 +126,11 @@ verb_deps()
     [ ${#groups[@]} -gt 0 ] || groups=(build test)
     say "deps: Debian packages for ${groups[*]}"
     need_packages "${groups[@]}"
+
+    # root installs packages for others, but leaves no files in their tree
+    case " ${groups[*]} " in *" test "*)
+        [ ! -O . ] || get_test_nginx ;;
+    esac
+
     say "deps: everything for ${groups[*]} is installed"
 }

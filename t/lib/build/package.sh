@@ -60,9 +60,9 @@ verb_install()
 
     folder=${DESTDIR:-}/var/lib/mapi-directory
     install -d -m 2770 "$folder"
-    if [ "$(id -u)" = 0 ]; then chown root:www-data "$folder"; fi
+    [ "$(id -u)" != 0 ] || chown root:www-data "$folder"
     chmod 2770 "$folder"
-    say "  $folder (root:www-data 2770)"
+    say "  $folder ($(stat -c '%U:%G %a' "$folder"))"
     say "install: to load it: ln -s ../modules-available/50-mod-mapi.conf" \
         "/etc/nginx/modules-enabled/ && nginx -t"
 }
