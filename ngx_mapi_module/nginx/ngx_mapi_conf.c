@@ -361,6 +361,20 @@ ngx_mapi_take_location(ngx_conf_t *cf, ngx_mapi_loc_conf_t *conf,
                            |NGX_HTTP_UPSTREAM_IGN_XA_BUFFERING
                            |NGX_HTTP_UPSTREAM_IGN_XA_CHARSET;
 
+    /*
+     * An answer is the answer, whatever its status: nginx would throw it away
+     * for another try, which a request that was sent never gets.
+     */
+
+    ucf->next_upstream &= ~(ngx_uint_t) (NGX_HTTP_UPSTREAM_FT_HTTP_500
+                                         |NGX_HTTP_UPSTREAM_FT_HTTP_502
+                                         |NGX_HTTP_UPSTREAM_FT_HTTP_503
+                                         |NGX_HTTP_UPSTREAM_FT_HTTP_504
+                                         |NGX_HTTP_UPSTREAM_FT_HTTP_403
+                                         |NGX_HTTP_UPSTREAM_FT_HTTP_404
+                                         |NGX_HTTP_UPSTREAM_FT_HTTP_429
+                                         |NGX_HTTP_UPSTREAM_FT_NON_IDEMPOTENT);
+
     return NGX_CONF_OK;
 }
 
