@@ -319,6 +319,19 @@ sub read_until
 }
 
 
+sub read_bytes
+{
+    my ($self, $size) = @_;
+    my $deadline = time() + $patience;
+
+    while (length $self->{buffer} < $size) {
+        $self->fill($deadline) or return undef;
+    }
+
+    return substr $self->{buffer}, 0, $size, '';
+}
+
+
 # true if the other side closes within so many seconds, sending nothing
 
 sub at_end
@@ -365,7 +378,7 @@ sub read_body
             my $size = $self->read_until(qr/\r\n/);
             last if !defined $size;
             $size = hex $size;
-            my $chunk = $self->read_until(qr/^.{$size}\r\n/s);
+            my $chunk = $self->read_bytes($size + 2);
             last if !defined $chunk;
 
             if ($size == 0) {
@@ -378,7 +391,7 @@ sub read_body
 
     } elsif ($headers->{'content-length'}) {
         my $size = $headers->{'content-length'}[0];
-        my $body = $size ? $self->read_until(qr/^.{$size}/s) : '';
+        my $body = $self->read_bytes($size);
 
         $message->{complete} = defined $body;
         $message->{body} = defined $body ? $body : $self->{buffer};
