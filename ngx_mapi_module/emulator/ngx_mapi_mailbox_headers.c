@@ -435,6 +435,5 @@ ngx_mapi_mailbox_finish_status(ngx_mapi_mailbox_ctx_t *ctx)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    return ngx_mapi_mailbox_send_body(ctx->request, ctx->server->status, NULL,
-                                      &empty);
+    return ngx_mapi_mailbox_send_body(ctx->request, ctx->code, NULL, &empty);
 }

@@ -256,7 +256,7 @@ struct ngx_mapi_mailbox_ctx_s {
     ngx_str_t                        new_sequence;
     ngx_uint_t                       events;
 
-    ngx_uint_t                       code;
+    ngx_uint_t                       code;         /* or the HTTP status */
     const char                      *reason;
 
     ngx_mapi_mailbox_finish_pt       finish;
@@ -379,7 +379,7 @@ void ngx_mapi_mailbox_answer(ngx_mapi_mailbox_ctx_t *ctx);
 /* holds the request without an answer until the client or nginx goes */
 void ngx_mapi_mailbox_hold(ngx_mapi_mailbox_ctx_t *ctx);
 
-/* a finish handler: HTTP status of the control, empty body */
+/* a finish handler: HTTP status ctx->code, empty body */
 ngx_int_t ngx_mapi_mailbox_finish_status(ngx_mapi_mailbox_ctx_t *ctx);
 
 /* a finish handler: the protocol's answer by ctx->code */

@@ -290,7 +290,9 @@ ngx_mapi_mailbox_run(ngx_http_request_t *r)
         }
     }
 
-    if (ctx->server->status) {
+    ctx->code = ctx->server->status;
+
+    if (ctx->code) {
         ctx->finish = ngx_mapi_mailbox_finish_status;
 
     } else if (r->method == NGX_HTTP_POST) {
