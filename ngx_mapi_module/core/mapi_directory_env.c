@@ -69,8 +69,8 @@ mapi_directory_sys_error(const char *path, const char *what, int err,
     case ENOENT:
     case ENOTDIR:
         snprintf(text, MAPI_DIRECTORY_ERROR_MAX,
-                 "there is no directory in \"%.*s\" (no %s): make one with "
-                 "\"mapi-directory -d %.*s import ...\"",
+                 "the directory \"%.*s\" cannot be found (no %s): make it "
+                 "with \"mapi-directory -d %.*s import ...\"",
                  MAPI_DIRECTORY_SHOWN, p, what, MAPI_DIRECTORY_SHOWN, p);
         break;
 

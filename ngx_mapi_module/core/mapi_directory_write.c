@@ -165,7 +165,7 @@ mapi_directory_folder(mapi_directory_writer_t *w, unsigned create)
 
     if (errno != ENOENT || !create) {
         return mapi_directory_write_error(w,
-                             "there is no directory in \"%s\" (%s)%s",
+                             "the directory \"%s\" cannot be found (%s)%s",
                              w->path, strerror(errno),
                              create ? "" : ": import makes one");
     }
@@ -202,8 +202,8 @@ mapi_directory_precheck(mapi_directory_writer_t *w, unsigned create)
         }
 
         return mapi_directory_write_error(w,
-                             "there is no directory in \"%s\" (data.mdb: %s)"
-                             "%s", w->path, strerror(errno),
+                             "the directory \"%s\" cannot be found (data.mdb: "
+                             "%s)%s", w->path, strerror(errno),
                              (errno == ENOENT) ? ": import makes one" : "");
     }
 
