@@ -17,6 +17,16 @@ package MapiRoad;
 #   talk($port, $request)    one request on a connection of its own: answer
 #   request($method, $uri, @header_lines)   its text, Host included
 #
+#   directory_csv(%options)  the arguments of make_directory(): three servers
+#                            EX1 .. EX3 (exN.contoso.com, 127.0.0.1N), three
+#                            databases DB1 .. DB3, each on the server of its
+#                            number with copies on the others, and mailboxes.
+#                            count (of mailboxes, default 30; mailbox n is in
+#                            DB1 if n % 3 is 1), from, extra (CSV lines),
+#                            mounted (list of servers of DB1 .. DB3)
+#   home_of($n)              the address of mailbox n's server
+#   wait_for { ... }         until the block is true; dies after ten seconds
+#
 # An answer or request is a hash: status, line, headers (lower case name =>
 # list), body, text.  Reading waits ten seconds, then dies.
 
@@ -28,10 +38,11 @@ use Exporter qw( import );
 use IO::Select;
 use IO::Socket::INET;
 use MIME::Base64 qw( encode_base64 );
-use Time::HiRes qw( time );
+use Time::HiRes qw( sleep time );
 
 our @EXPORT = qw( road_http connect_to listen_on talk request post ask
-                  ntlm_message basic mailbox_id header );
+                  ntlm_message basic mailbox_id header directory_csv
+                  home_of wait_for );
 
 my $patience = $ENV{MAPI_SANITIZE} ? 30 : 10;
 
@@ -190,6 +201,66 @@ sub basic
     my ($user) = @_;
 
     return 'Authorization: Basic ' . encode_base64("$user:secret", '');
+}
+
+
+sub directory_csv
+{
+    my (%o) = @_;
+    my $count = defined $o{count} ? $o{count} : 30;
+    my $from = $o{from} || 1;
+    my @mounted = @{ $o{mounted} || [ 1, 2, 3 ] };
+
+    my $mailboxes = 'ExchangeGuid,PrimarySmtpAddress,Database,EmailAddresses,'
+        . "UserPrincipalName,SamAccountName,ArchiveGuid,ArchiveDatabase\n";
+    my $databases = "Name,Guid,Server,ActivationPreference\n";
+    my $servers = "Name,Fqdn,Addresses,AdminDisplayVersion\n";
+
+    for my $n ($from .. $from + $count - 1) {
+        my ($guid) = mailbox_id($n) =~ /^([^@]+)/;
+        my $db = 'DB' . (($n - 1) % 3 + 1);
+
+        $mailboxes .= "$guid,user$n\@contoso.com,$db,"
+                      . "SMTP:user$n\@contoso.com;smtp:alias$n\@contoso.com,"
+                      . "upn$n\@corp.contoso.com,sam$n,,\n";
+    }
+
+    for my $i (1 .. 3) {
+        my @copies = map { 'EX' . (($i + $_ - 2) % 3 + 1) } 1 .. 3;
+
+        $databases .= "DB$i,0000000$i-dddd-4000-8000-000000000000,"
+                      . "EX$mounted[$i - 1],\"[$copies[0], 1] [$copies[1], 2] "
+                      . "[$copies[2], 3]\"\n";
+        $servers .= "EX$i,ex$i.contoso.com,127.0.0.1$i,"
+                    . "Version 15.2 (Build 1544.4)\n";
+    }
+
+    $mailboxes .= $o{extra} if defined $o{extra};
+
+    return (mailboxes => $mailboxes, databases => $databases,
+            servers => $servers);
+}
+
+
+sub home_of
+{
+    my ($n) = @_;
+
+    return '127.0.0.1' . (($n - 1) % 3 + 1);
+}
+
+
+sub wait_for (&)
+{
+    my ($code) = @_;
+    my $deadline = time() + $patience;
+
+    while (!$code->()) {
+        time() < $deadline or croak 'waited in vain';
+        sleep 0.05;
+    }
+
+    return 1;
 }
 
 
