@@ -307,8 +307,7 @@ SKIP: {
 
     $front = front_end('strange-front', $folder, hosts => [ 11, 12, 14 ]);
     is(found(2), place(2), 'servers that the directory knows work');
-    like(log_of($front), qr/\[warn\].*does not know server "127\.0\.0\.14"
-                            \ of\ upstream\ "exchange"/x,
+    like(log_of($front), qr/does not know server "127\.0\.0\.14" of upstream/,
          'a server that the directory does not know is warned of');
     unlike(log_of($front), qr/does not know server "127\.0\.0\.1[123]"/,
            '... and no other');
