@@ -192,6 +192,42 @@ test_exact(void **state)
 }
 
 
+/*
+ * Between a cost and the next integer above and below it lie fractions of
+ * weights: the order turns exactly there, so the cost is right to its last bit
+ */
+
+static void
+test_last_bit(void **state)
+{
+    size_t    i;
+    uint64_t  one;
+
+    static const struct {
+        uint64_t  hash;
+        uint32_t  above[2];
+        uint32_t  below[2];
+    } cases[] = {
+        { 0x9e1a8ef4f341e07aULL, { 526294, 756961 }, { 719417, 1034727 } },
+        { 0xc59db9165b0ee76fULL, { 273446, 732229 }, { 302113, 808993 } },
+        { 0xa2eddbbd5464ecc2ULL, { 601525, 922727 }, { 618962, 949475 } },
+        { 0xc28ee907072235c2ULL, { 298759, 754553 }, { 375561, 948526 } },
+        { 0xe05b3e13f8c110fbULL, { 188299, 989218 }, { 130858, 687455 } },
+        { 0xac9261f1e429c87cULL, { 514909, 905021 }, { 526045, 924594 } }
+    };
+
+    one = (1ULL << 63) - 1;      /* cost 1 */
+
+    for (i = 0; i < unit_items(cases); i++) {
+        assert_true(mapi_rendezvous_before(cases[i].hash, cases[i].above[0],
+                                           one, cases[i].above[1]));
+        assert_false(mapi_rendezvous_before(cases[i].hash,
+                                            cases[i].below[0], one,
+                                            cases[i].below[1]));
+    }
+}
+
+
 static uint64_t
 random_next(uint64_t *x)
 {
@@ -345,6 +381,7 @@ main(void)
         cmocka_unit_test(test_separator),
         cmocka_unit_test(test_rank),
         cmocka_unit_test(test_exact),
+        cmocka_unit_test(test_last_bit),
         cmocka_unit_test(test_float),
         cmocka_unit_test(test_shares),
         cmocka_unit_test(test_moves)
