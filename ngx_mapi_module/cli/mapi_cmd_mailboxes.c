@@ -328,8 +328,14 @@ cmd_import_address(mapi_str_t *piece)
             break;
         }
 
-        if (piece->data[i] == '@' || piece->data[i] == '/') {
+        if (piece->data[i] == '@') {
             break;
+        }
+
+        /* a piece of an X500 address with blanks */
+
+        if (piece->data[i] == '/') {
+            return MAPI_DECLINED;
         }
     }
 
