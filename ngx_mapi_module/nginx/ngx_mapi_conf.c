@@ -311,6 +311,7 @@ ngx_mapi_take_location(ngx_conf_t *cf, ngx_mapi_loc_conf_t *conf,
     ngx_http_upstream_srv_conf_t *us)
 {
     void                      *plcf;
+    ngx_mapi_srv_conf_t       *mscf;
     ngx_mapi_main_conf_t      *mmcf;
     ngx_http_upstream_conf_t  *ucf;
 
@@ -318,6 +319,16 @@ ngx_mapi_take_location(ngx_conf_t *cf, ngx_mapi_loc_conf_t *conf,
     ucf = ngx_mapi_proxy_upstream_conf(plcf);
 
     conf->upstream = us;
+
+    mscf = ngx_http_conf_upstream_srv_conf(us, ngx_mapi_module);
+
+    if (mscf->places == NULL) {
+        mscf->places = ngx_pcalloc(cf->pool,
+                                   NGX_MAPI_PLACES * sizeof(ngx_mapi_place_t));
+        if (mscf->places == NULL) {
+            return NGX_CONF_ERROR;
+        }
+    }
 
     mmcf = ngx_http_conf_get_module_main_conf(cf, ngx_mapi_module);
     mmcf->used = 1;

@@ -9,10 +9,11 @@
 
 static mapi_directory_t *ngx_mapi_directory(ngx_mapi_main_conf_t *mmcf,
     ngx_log_t *log);
-static void ngx_mapi_locate_mailbox(ngx_http_request_t *r,
-    ngx_mapi_ctx_t *ctx, mapi_directory_t *d);
-static void ngx_mapi_locate_copies(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
-    mapi_database_t *database);
+static void ngx_mapi_locate_mailbox(ngx_mapi_ctx_t *ctx, mapi_directory_t *d);
+static ngx_mapi_place_t *ngx_mapi_locate_place(ngx_mapi_srv_conf_t *mscf,
+    mapi_directory_t *d, mapi_guid_t *guid);
+static void ngx_mapi_locate_copies(ngx_mapi_srv_conf_t *mscf,
+    ngx_mapi_place_t *place, mapi_database_t *database);
 static ngx_int_t ngx_mapi_server_by_name(ngx_mapi_srv_conf_t *mscf,
     mapi_str_t *name);
 static void ngx_mapi_refresh_servers(ngx_mapi_srv_conf_t *mscf,
@@ -48,7 +49,7 @@ ngx_mapi_locate(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
     ngx_mapi_refresh_servers(ctx->mscf, d, r->connection->log);
 
     if (ctx->identity.kind != mapi_identity_none) {
-        ngx_mapi_locate_mailbox(r, ctx, d);
+        ngx_mapi_locate_mailbox(ctx, d);
     }
 
     mapi_directory_end(d);
@@ -99,11 +100,10 @@ ngx_mapi_directory(ngx_mapi_main_conf_t *mmcf, ngx_log_t *log)
 
 
 static void
-ngx_mapi_locate_mailbox(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
-    mapi_directory_t *d)
+ngx_mapi_locate_mailbox(ngx_mapi_ctx_t *ctx, mapi_directory_t *d)
 {
-    mapi_mailbox_t   mailbox;
-    mapi_database_t  database;
+    mapi_mailbox_t     mailbox;
+    ngx_mapi_place_t  *place;
 
     if (mapi_directory_mailbox(d, &ctx->identity, &mailbox) != MAPI_OK) {
         return;
@@ -114,42 +114,80 @@ ngx_mapi_locate_mailbox(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
                    ? ctx->identity.guid : mailbox.guid;
     ctx->database_guid = mailbox.database;
 
-    if (mapi_directory_database(d, &mailbox.database, &database) != MAPI_OK) {
+    place = ngx_mapi_locate_place(ctx->mscf, d, &mailbox.database);
+
+    if (place == NULL) {
         return;
     }
 
+    /* the slot is another database's as soon as the next request comes */
+
     ctx->located = 1;
+    ctx->known = place->known;
 
-    ctx->database.len = ngx_min(database.name.len, sizeof(ctx->database_buf));
+    ctx->database.len = place->name_len;
     ctx->database.data = ctx->database_buf;
-    ngx_memcpy(ctx->database_buf, database.name.data, ctx->database.len);
+    ngx_memcpy(ctx->database_buf, place->name, place->name_len);
 
-    ctx->known = ngx_mapi_server_by_name(ctx->mscf, &database.server);
+    ctx->ncopies = place->ncopies;
+    ngx_memcpy(ctx->copies, place->copies,
+               place->ncopies * sizeof(ngx_int_t));
+}
 
-    if (ctx->mscf->fallback == ngx_mapi_fallback_copies) {
-        ngx_mapi_locate_copies(r, ctx, &database);
+
+static ngx_mapi_place_t *
+ngx_mapi_locate_place(ngx_mapi_srv_conf_t *mscf, mapi_directory_t *d,
+    mapi_guid_t *guid)
+{
+    mapi_database_t    database;
+    ngx_mapi_place_t  *place;
+
+    /* GUIDs are random, any of their bytes is */
+
+    place = &mscf->places[(guid->b[3] ^ guid->b[15]) % NGX_MAPI_PLACES];
+
+    if (place->generation == mscf->generation
+        && ngx_memcmp(place->guid.b, guid->b, sizeof(guid->b)) == 0)
+    {
+        return place;
     }
+
+    place->generation = 0;
+
+    if (mapi_directory_database(d, guid, &database) != MAPI_OK) {
+        return NULL;
+    }
+
+    place->guid = *guid;
+    place->known = ngx_mapi_server_by_name(mscf, &database.server);
+
+    place->name_len = ngx_min(database.name.len, NGX_MAPI_DATABASE_MAX);
+    ngx_memcpy(place->name, database.name.data, place->name_len);
+
+    place->ncopies = 0;
+
+    if (mscf->fallback == ngx_mapi_fallback_copies) {
+        ngx_mapi_locate_copies(mscf, place, &database);
+    }
+
+    place->generation = mscf->generation;
+
+    return place;
 }
 
 
 static void
-ngx_mapi_locate_copies(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
+ngx_mapi_locate_copies(ngx_mapi_srv_conf_t *mscf, ngx_mapi_place_t *place,
     mapi_database_t *database)
 {
     u_char      *p, *last, *end;
     ngx_int_t    n;
     mapi_str_t   name;
 
-    ctx->copies = ngx_palloc(r->pool,
-                             ctx->mscf->servers.nelts * sizeof(ngx_int_t));
-    if (ctx->copies == NULL) {
-        return;
-    }
-
     p = database->copies.data;
     last = p + database->copies.len;
 
-    while (p < last && ctx->ncopies < ctx->mscf->servers.nelts) {
+    while (p < last && place->ncopies < NGX_MAPI_COPIES_MAX) {
 
         end = ngx_strlchr(p, last, '\0');
         if (end == NULL) {
@@ -159,10 +197,10 @@ ngx_mapi_locate_copies(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
         name.data = p;
         name.len = end - p;
 
-        n = ngx_mapi_server_by_name(ctx->mscf, &name);
+        n = ngx_mapi_server_by_name(mscf, &name);
 
         if (n >= 0) {
-            ctx->copies[ctx->ncopies++] = n;
+            place->copies[place->ncopies++] = n;
         }
 
         p = end + 1;

@@ -26,6 +26,12 @@
 #define NGX_MAPI_SERVERS_MAX  256
 #define NGX_MAPI_PEERS_MAX    256
 
+/* a worker's memory of databases: slots, longest name shown, copies kept (as
+ * many as a DAG has members) */
+#define NGX_MAPI_PLACES         64
+#define NGX_MAPI_DATABASE_MAX   128
+#define NGX_MAPI_COPIES_MAX     16
+
 /* longest host name (RFC 1035) */
 #define NGX_MAPI_NAME_MAX     255
 
@@ -102,6 +108,21 @@ typedef struct {
 } ngx_mapi_main_conf_t;
 
 
+/*
+ * Where a database is mounted, as found in one generation of the directory:
+ * databases are few and asked for by every request.
+ */
+typedef struct {
+    mapi_guid_t                guid;
+    uint64_t                   generation; /* 0: an empty slot */
+    ngx_int_t                  known;
+    size_t                     name_len;
+    u_char                     name[NGX_MAPI_DATABASE_MAX];
+    ngx_uint_t                 ncopies;
+    ngx_int_t                  copies[NGX_MAPI_COPIES_MAX];
+} ngx_mapi_place_t;
+
+
 /* of an upstream block */
 typedef struct {
     ngx_mapi_upstream_e        type;
@@ -117,6 +138,7 @@ typedef struct {
     /* of this worker: what the servers' directory fields were made from */
     uint64_t                   generation;
     time_t                     refreshed;
+    ngx_mapi_place_t          *places;    /* NGX_MAPI_PLACES */
 } ngx_mapi_srv_conf_t;
 
 
@@ -174,7 +196,7 @@ typedef struct {
     ngx_str_t                  database;
     ngx_int_t                  known;          /* server's index, or -1 */
     ngx_uint_t                 ncopies;
-    ngx_int_t                 *copies;         /* servers' indices */
+    ngx_int_t                  copies[NGX_MAPI_COPIES_MAX];  /* servers */
 
     /* select */
     ngx_mapi_route_e           route;
@@ -186,7 +208,7 @@ typedef struct {
     u_char                    *activity;       /* the request's GUID */
 
     /* not cleared: what the views above point into */
-    u_char                     database_buf[128];
+    u_char                     database_buf[NGX_MAPI_DATABASE_MAX];
     u_char                     target_buf[NGX_MAPI_NAME_MAX];
     u_char                     cookie_buf[MAPI_AFFINITY_VALUE_MAX];
     u_char                     text[2 * MAPI_IDENTITY_MAX];
