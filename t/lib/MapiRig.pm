@@ -262,9 +262,15 @@ sub stop_nginx
     my ($server, $signal) = @_;
     my $deadline = time() + 20;
 
-    signal_nginx($server, $signal || 'QUIT');
+    my $again = 0;
 
-    while (kill 0, $server->{pid}) {
+    while (is_running($server->{pid})) {
+        # a signal that comes just before nginx waits for signals is not seen
+        if (time() > $again) {
+            signal_nginx($server, $signal || 'QUIT');
+            $again = time() + 1;
+        }
+
         # what hangs is killed, and that is a failure
         if (time() > $deadline) {
             push @Complaints, "$server->{name} did not end by itself";
@@ -277,6 +283,22 @@ sub stop_nginx
 
     delete $running{$server->{name}};
     push @Complaints, check_log($server->{log});
+}
+
+
+# one that has ended may stay in the table until process 1 looks after it
+
+sub is_running
+{
+    my ($pid) = @_;
+
+    return 0 if !kill 0, $pid;
+
+    open(my $fh, '<', "/proc/$pid/stat") or return kill 0, $pid;
+    my $line = <$fh>;
+    close $fh;
+
+    return !(defined $line && $line =~ /\) [ZX] /);
 }
 
 
