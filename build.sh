@@ -11,7 +11,7 @@
 set -euo pipefail
 
 ROOT=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")" && pwd)
-NGINX_SRC=${NGINX_SRC:+$(readlink -f "$NGINX_SRC")}
+NGINX_SRC=${NGINX_SRC:+$(readlink -m "$NGINX_SRC")}
 
 cd "$ROOT"
 export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"

@@ -151,6 +151,8 @@ fetch_source()
         tried="$tried $version"
     done
 
+    # the next run looks whether the lists have changed
+    rm -f "$ROOT/build/apt/$1-deb-src/done"
     tail -n 3 log >&2
     die 4 "cannot fetch the source of nginx from Debian $1 (tried$tried)"
 }
