@@ -56,8 +56,9 @@ static const cmd_verb_t  cmd_verbs[] = {
       "done, and after an error nothing has changed.  Makes the folder if it\n"
       "is not there.\n"
       "\n"
-      "  --replace   what is not in a given file is removed; without it, rows\n"
-      "              replace those with the same GUID or name, and others stay\n"
+      "  --replace   what is not in a given file is removed; without it,\n"
+      "              rows replace those with the same GUID or name, and\n"
+      "              others stay\n"
       "  --force     also if more than 10 % of the mailboxes would go, or a\n"
       "              server or database that is in use\n" },
 

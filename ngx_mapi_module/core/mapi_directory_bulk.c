@@ -4,7 +4,7 @@
  */
 
 
-#include "mapi_directory_write.h"
+#include "mapi_directory_bulk.h"
 
 #include <stdlib.h>
 
@@ -12,14 +12,7 @@
 /* mailboxes: a whole table in key order, or records by GUID */
 
 
-#define MAPI_BULK_STEP     65536
 #define MAPI_BULK_BUCKETS  65536
-
-
-typedef struct {
-    uint64_t  hash;
-    uint32_t  item;
-} mapi_directory_hash_t;
 
 
 typedef struct {
@@ -31,33 +24,12 @@ typedef struct {
 } mapi_directory_kept_t;
 
 
-/* of one mailbox: every name with its namespace, lower case */
-typedef int (*mapi_directory_names_pt)(void *data, unsigned space,
-    const mapi_str_t *text);
-
-typedef struct {
-    mapi_directory_writer_t  *w;
-    mapi_directory_bulk_t    *bulk;
-    mapi_directory_item_t    *item;
-    const mapi_guid_t        *guid;
-    unsigned                  add;
-
-    mapi_directory_hash_t    *names;
-    size_t                    n;
-
-    uint64_t                  hash;      /* looked for */
-    unsigned                  space;
-    mapi_str_t                text;
-    unsigned char            *buf;
-} mapi_directory_names_t;
-
-
 static int mapi_directory_rebuild(mapi_directory_writer_t *w,
     mapi_directory_bulk_t *bulk);
-static int mapi_directory_append_names(mapi_directory_writer_t *w,
-    mapi_directory_bulk_t *bulk);
-static int mapi_directory_merge(mapi_directory_writer_t *w,
-    mapi_directory_bulk_t *bulk);
+static int mapi_directory_append_records(mapi_directory_names_t *names);
+static int mapi_directory_append_names(mapi_directory_names_t *names);
+static int mapi_directory_hash_name(void *data, unsigned space,
+    const mapi_str_t *text);
 
 
 int
@@ -127,7 +99,7 @@ mapi_directory_sort_items(mapi_directory_writer_t *w,
 }
 
 
-static int
+int
 mapi_directory_each_name(const mapi_str_t *all, unsigned char *buf,
     mapi_directory_names_pt call, void *data)
 {
@@ -181,7 +153,7 @@ mapi_directory_each_name(const mapi_str_t *all, unsigned char *buf,
 }
 
 
-static int
+int
 mapi_directory_item_texts(mapi_directory_item_t *item, mapi_str_t *texts)
 {
     mapi_str_t               value;
@@ -259,11 +231,11 @@ static int
 mapi_directory_rebuild(mapi_directory_writer_t *w,
     mapi_directory_bulk_t *bulk)
 {
-    int                     rc;
-    size_t                  i, len;
-    MDB_cursor             *cursor;
-    unsigned char           key[MAPI_DIRECTORY_KEY_MAX];
-    mapi_directory_kept_t   kept;
+    int                      rc;
+    size_t                   i;
+    unsigned char            key;
+    mapi_directory_kept_t    kept;
+    mapi_directory_names_t   names;
 
     memset(&kept, 0, sizeof(kept));
     kept.w = w;
@@ -281,10 +253,10 @@ mapi_directory_rebuild(mapi_directory_writer_t *w,
     w->meta.names = 0;
     w->meta.ambiguous = 0;
 
-    key[0] = (unsigned char) mapi_table_meta;
+    key = (unsigned char) mapi_table_meta;
 
     if (rc == MAPI_OK) {
-        rc = mapi_directory_raw_put(w, key, 1, &w->meta, sizeof(w->meta));
+        rc = mapi_directory_raw_put(w, &key, 1, &w->meta, sizeof(w->meta));
     }
 
     if (rc == MAPI_OK) {
@@ -302,23 +274,77 @@ mapi_directory_rebuild(mapi_directory_writer_t *w,
         return rc;
     }
 
+    memset(&names, 0, sizeof(names));
+    names.w = w;
+    names.bulk = bulk;
+    names.room = 4 * bulk->n + 1;
+
+    names.names = malloc(names.room * sizeof(mapi_directory_hash_t));
+    if (names.names == NULL) {
+        return mapi_directory_write_error(w, "out of memory");
+    }
+
+    rc = mapi_directory_append_records(&names);
+
+    if (rc == MAPI_OK) {
+        rc = mapi_directory_append_names(&names);
+    }
+
+    free(names.names);
+
+    return rc;
+}
+
+
+/*
+ * The names are collected here, while the record is in the cache.
+ */
+
+static int
+mapi_directory_append_records(mapi_directory_names_t *names)
+{
+    int                       rc;
+    size_t                    i, len;
+    MDB_cursor               *cursor;
+    mapi_str_t                texts;
+    unsigned char             key[17], buf[MAPI_IDENTITY_MAX];
+    mapi_directory_bulk_t    *bulk;
+    mapi_directory_writer_t  *w;
+
+    w = names->w;
+    bulk = names->bulk;
+    rc = MAPI_OK;
+
     if (mdb_cursor_open(w->txn, w->dbi, &cursor) != 0) {
         return mapi_directory_write_error(w, "out of memory");
     }
 
     for (i = 0; rc == MAPI_OK && i < bulk->n; i++) {
 
+        names->item = &bulk->items[i];
+
+        if (i + 8 < bulk->n) {
+            __builtin_prefetch(bulk->items[i + 8].data);
+            __builtin_prefetch(bulk->items[i + 8].data + 64);
+        }
+
         len = mapi_directory_guid_key(key, mapi_table_mailbox,
-                                      &bulk->items[i].guid);
+                                      &names->item->guid);
 
-        rc = mapi_directory_append(w, cursor, key, len, bulk->items[i].data,
-                                   bulk->items[i].len);
+        rc = mapi_directory_append(w, cursor, key, len, names->item->data,
+                                   names->item->len);
 
-        if (bulk->items[i].data[0] & MAPI_MAILBOX_ALIAS) {
-            w->meta.archives++;
+        if (rc != MAPI_OK) {
+            break;
+        }
+
+        if (mapi_directory_item_texts(names->item, &texts) == MAPI_OK) {
+            w->meta.mailboxes++;
+            rc = mapi_directory_each_name(&texts, buf,
+                                          mapi_directory_hash_name, names);
 
         } else {
-            w->meta.mailboxes++;
+            w->meta.archives++;
         }
 
         if (bulk->progress && i % MAPI_BULK_STEP == 0) {
@@ -328,16 +354,7 @@ mapi_directory_rebuild(mapi_directory_writer_t *w,
 
     mdb_cursor_close(cursor);
 
-    return (rc == MAPI_OK) ? mapi_directory_append_names(w, bulk) : rc;
-}
-
-
-static int
-mapi_directory_count_name(void *data, unsigned space, const mapi_str_t *text)
-{
-    ((mapi_directory_names_t *) data)->n++;
-
-    return MAPI_OK;
+    return rc;
 }
 
 
@@ -345,6 +362,20 @@ static int
 mapi_directory_hash_name(void *data, unsigned space, const mapi_str_t *text)
 {
     mapi_directory_names_t *names = data;
+
+    mapi_directory_hash_t  *p;
+
+    if (names->n == names->room) {
+
+        p = realloc(names->names,
+                    2 * names->room * sizeof(mapi_directory_hash_t));
+        if (p == NULL) {
+            return mapi_directory_write_error(names->w, "out of memory");
+        }
+
+        names->names = p;
+        names->room *= 2;
+    }
 
     names->names[names->n].hash = mapi_directory_hash(space, text);
     names->names[names->n].item = (uint32_t) (names->item
@@ -455,48 +486,23 @@ mapi_directory_same_name(const mapi_str_t *a, const mapi_str_t *b,
 
 
 static int
-mapi_directory_append_names(mapi_directory_writer_t *w,
-    mapi_directory_bulk_t *bulk)
+mapi_directory_append_names(mapi_directory_names_t *names)
 {
-    int                      rc;
-    size_t                   i, j, k, n;
-    unsigned                 space;
-    MDB_cursor              *cursor;
-    mapi_str_t               a, b, text;
-    unsigned char           *list, key[MAPI_DIRECTORY_HASH_KEY],
-                             buf[MAPI_IDENTITY_MAX];
-    mapi_directory_hash_t   *sorted;
-    mapi_directory_names_t   names;
+    int                       rc;
+    size_t                    i, j, k, n;
+    unsigned                  space;
+    MDB_cursor               *cursor;
+    mapi_str_t                a, b, text;
+    unsigned char            *list, key[MAPI_DIRECTORY_HASH_KEY],
+                              buf[MAPI_IDENTITY_MAX];
+    mapi_directory_bulk_t    *bulk;
+    mapi_directory_hash_t    *sorted;
+    mapi_directory_writer_t  *w;
 
-    memset(&names, 0, sizeof(names));
-    names.bulk = bulk;
+    w = names->w;
+    bulk = names->bulk;
 
-    for (i = 0; i < bulk->n; i++) {
-        if (mapi_directory_item_texts(&bulk->items[i], &a) == MAPI_OK) {
-            (void) mapi_directory_each_name(&a, buf,
-                                            mapi_directory_count_name,
-                                            &names);
-        }
-    }
-
-    names.names = malloc((names.n + 1) * sizeof(mapi_directory_hash_t));
-    if (names.names == NULL) {
-        return mapi_directory_write_error(w, "out of memory");
-    }
-
-    names.n = 0;
-
-    for (i = 0; i < bulk->n; i++) {
-        names.item = &bulk->items[i];
-
-        if (mapi_directory_item_texts(names.item, &a) == MAPI_OK) {
-            (void) mapi_directory_each_name(&a, buf,
-                                            mapi_directory_hash_name, &names);
-        }
-    }
-
-    sorted = mapi_directory_sort_names(names.names, names.n);
-    free(names.names);
+    sorted = mapi_directory_sort_names(names->names, names->n);
 
     if (sorted == NULL || mdb_cursor_open(w->txn, w->dbi, &cursor) != 0) {
         free(sorted);
@@ -505,12 +511,16 @@ mapi_directory_append_names(mapi_directory_writer_t *w,
 
     rc = MAPI_OK;
 
-    for (i = 0; rc == MAPI_OK && i < names.n; i = j) {
+    for (i = 0; rc == MAPI_OK && i < names->n; i = j) {
 
-        for (j = i + 1; j < names.n; j++) {
+        for (j = i + 1; j < names->n; j++) {
             if (sorted[j].hash != sorted[i].hash) {
                 break;
             }
+        }
+
+        if (i + 8 < names->n) {
+            __builtin_prefetch(bulk->items[sorted[i + 8].item].guid.b);
         }
 
         list = bulk->items[sorted[i].item].guid.b;
@@ -566,7 +576,7 @@ mapi_directory_append_names(mapi_directory_writer_t *w,
         if (bulk->progress && (i & ~(size_t) (MAPI_BULK_STEP - 1))
                               != (j & ~(size_t) (MAPI_BULK_STEP - 1)))
         {
-            bulk->progress(bulk->data, "writing names", i, names.n);
+            bulk->progress(bulk->data, "writing names", i, names->n);
         }
     }
 
@@ -574,221 +584,4 @@ mapi_directory_append_names(mapi_directory_writer_t *w,
     free(sorted);
 
     return rc;
-}
-
-
-static int
-mapi_directory_change_name(void *data, unsigned space, const mapi_str_t *text)
-{
-    mapi_directory_names_t *names = data;
-
-    int                       rc;
-    size_t                    i, n;
-    unsigned char            *list, key[MAPI_DIRECTORY_HASH_KEY], k[17];
-    mapi_str_t                old, value;
-    mapi_guid_t               other;
-    mapi_directory_writer_t  *w;
-    mapi_directory_record_t   record;
-
-    w = names->w;
-
-    (void) mapi_directory_hash_key(key, mapi_directory_hash(space, text));
-
-    rc = mapi_directory_raw_get(w, key, sizeof(key), &old);
-
-    if (rc == MAPI_DECLINED) {
-        old.len = 0;
-
-    } else if (rc != MAPI_OK) {
-        return rc;
-    }
-
-    list = mapi_arena_bytes(&w->arena, old.len + 16);
-    if (list == NULL) {
-        return mapi_directory_write_error(w, "out of memory");
-    }
-
-    n = 0;
-
-    for (i = 0; i + 16 <= old.len; i += 16) {
-        if (memcmp(old.data + i, names->guid->b, 16) != 0) {
-            memcpy(list + 16 * n++, old.data + i, 16);
-
-        } else if (names->add) {
-            return MAPI_OK;
-        }
-    }
-
-    for (i = 0; names->add && names->bulk->twice && i < n; i++) {
-        memcpy(other.b, list + 16 * i, 16);
-        (void) mapi_directory_guid_key(k, mapi_table_mailbox, &other);
-
-        if (mapi_directory_raw_get(w, k, sizeof(k), &value) == MAPI_OK
-            && mapi_directory_record_read(&record, &value) == MAPI_OK
-            && mapi_directory_has_name(&record.texts, space, text))
-        {
-            names->bulk->twice(names->bulk->data, space, text,
-                               names->item->line, 0, &other);
-        }
-    }
-
-    if (names->add) {
-        memcpy(list + 16 * n++, names->guid->b, 16);
-    }
-
-    w->meta.ambiguous -= (old.len > 16);
-    w->meta.ambiguous += (n > 1);
-    w->meta.names -= (old.len != 0);
-    w->meta.names += (n != 0);
-
-    return n ? mapi_directory_raw_put(w, key, sizeof(key), list, 16 * n)
-             : mapi_directory_raw_delete(w, key, sizeof(key));
-}
-
-
-/*
- * Takes the record of an item away, with its names and its archive's alias.
- */
-
-static int
-mapi_directory_remove(mapi_directory_names_t *names)
-{
-    int                       rc;
-    mapi_str_t                value, copy;
-    unsigned char             key[17], buf[MAPI_IDENTITY_MAX];
-    mapi_directory_writer_t  *w;
-    mapi_directory_record_t   record;
-
-    w = names->w;
-    (void) mapi_directory_guid_key(key, mapi_table_mailbox, names->guid);
-
-    rc = mapi_directory_raw_get(w, key, sizeof(key), &value);
-
-    if (rc != MAPI_OK) {
-        return (rc == MAPI_DECLINED) ? MAPI_OK : rc;
-    }
-
-    if (mapi_arena_str(&w->arena, &copy, &value) != MAPI_OK
-        || mapi_directory_record_read(&record, &copy) != MAPI_OK)
-    {
-        return mapi_directory_write_error(w, "a mailbox's record in \"%s\" "
-                                          "is damaged", w->path);
-    }
-
-    if (record.flags & MAPI_MAILBOX_ALIAS) {
-        return MAPI_OK;
-    }
-
-    names->add = 0;
-    rc = mapi_directory_each_name(&record.texts, buf,
-                                  mapi_directory_change_name, names);
-
-    if (rc == MAPI_OK && (record.flags & MAPI_MAILBOX_ARCHIVE)) {
-        unsigned char  alias[17];
-
-        (void) mapi_directory_guid_key(alias, mapi_table_mailbox,
-                                       &record.archive);
-        rc = mapi_directory_raw_delete(w, alias, sizeof(alias));
-        rc = (rc == MAPI_DECLINED) ? MAPI_OK : rc;
-        w->meta.archives--;
-    }
-
-    if (rc == MAPI_OK) {
-        rc = mapi_directory_raw_delete(w, key, sizeof(key));
-        w->meta.mailboxes--;
-    }
-
-    return rc;
-}
-
-
-static int
-mapi_directory_insert(mapi_directory_names_t *names)
-{
-    int                       rc;
-    char                      text[MAPI_GUID_LEN + 1];
-    MDB_val                   k, v;
-    mapi_str_t                texts;
-    unsigned char             key[17], buf[MAPI_IDENTITY_MAX];
-    mapi_directory_writer_t  *w;
-
-    w = names->w;
-
-    k.mv_size = mapi_directory_guid_key(key, mapi_table_mailbox, names->guid);
-    k.mv_data = key;
-    v.mv_data = names->item->data;
-    v.mv_size = names->item->len;
-
-    rc = mdb_put(w->txn, w->dbi, &k, &v, MDB_NOOVERWRITE);
-
-    if (rc == MDB_KEYEXIST) {
-        *mapi_guid_format((unsigned char *) text, names->guid) = '\0';
-
-        w->error_line = names->item->line;
-
-        return mapi_directory_write_error(w,
-                             "the GUID %s belongs to another mailbox or "
-                             "archive in the directory", text);
-    }
-
-    if (rc != 0) {
-        return (rc == MDB_MAP_FULL) ? MAPI_AGAIN
-               : mapi_directory_write_error(w, "%s", mdb_strerror(rc));
-    }
-
-    if (mapi_directory_item_texts(names->item, &texts) != MAPI_OK) {
-        w->meta.archives++;
-        return MAPI_OK;
-    }
-
-    w->meta.mailboxes++;
-    names->add = 1;
-
-    return mapi_directory_each_name(&texts, buf, mapi_directory_change_name,
-                                    names);
-}
-
-
-static int
-mapi_directory_merge(mapi_directory_writer_t *w, mapi_directory_bulk_t *bulk)
-{
-    int                      rc, pass;
-    size_t                   i;
-    mapi_directory_names_t   names;
-
-    memset(&names, 0, sizeof(names));
-    names.w = w;
-    names.bulk = bulk;
-
-    /* what leaves, leaves first: a GUID or name may change hands */
-
-    for (pass = 0; pass < 2; pass++) {
-
-        for (i = 0; i < bulk->n; i++) {
-
-            names.item = &bulk->items[i];
-            names.guid = &names.item->guid;
-
-            if (pass == 1) {
-                rc = mapi_directory_insert(&names);
-
-            } else if (names.item->data[0] & MAPI_MAILBOX_ALIAS) {
-                continue;
-
-            } else {
-                rc = mapi_directory_remove(&names);
-            }
-
-            if (rc != MAPI_OK) {
-                return rc;
-            }
-
-            if (bulk->progress && i % MAPI_BULK_STEP == 0) {
-                bulk->progress(bulk->data, pass ? "writing mailboxes"
-                               : "removing old records", i, bulk->n);
-            }
-        }
-    }
-
-    return MAPI_OK;
 }

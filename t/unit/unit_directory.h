@@ -251,7 +251,8 @@ unit_write_all(mapi_directory_writer_t *w, void *data)
     static const unit_mailbox_t  mailboxes[] = {
         { 1, 101, "Anna@corp.example", "anna.alias@corp.example",
           "anna@ad.example", "CORP\\anna", 201, 102 },
-        { 2, 102, "bert@corp.example", NULL, "bert@corp.example", "bert", 0, 0 },
+        { 2, 102, "bert@corp.example", NULL, "bert@corp.example", "bert", 0,
+          0 },
 
         /* two that share an address, a UPN and an account */
         { 3, 101, "carl@corp.example", "info@corp.example", "c@ad.example",
