@@ -53,6 +53,7 @@ sub tree
     $text =~ s{/var/lib/mapi-directory}{$prefix/directory}g;
     $text =~ s{/run/nginx\.pid}{$prefix/logs/nginx.pid}g;
     $text =~ s{^(\s*listen\s+)443\b}{${1}127.0.0.1:$port}mg;
+    $text =~ s{^(\s*listen\s+127[\d.]+:)\d+}{$1$port}mg;
     $text =~ s{^(http\s*\{\n)}{$1$temp}m;
     $text =~ s{^user\s[^;]*;}{}m if $> != 0;
 
@@ -235,6 +236,44 @@ for my $file (@documents) {
     }
 
     is(join(' ', sort keys %wrong), '', "$short names nothing that is not");
+}
+
+
+# Links lead somewhere: to a file of the tree, and to a heading in it
+
+my %anchors;
+
+for my $file (grep { /\.md$/ } @documents) {
+    (my $body = $text{$file}) =~ s/^```.*?^```//msg;
+
+    for my $heading ($body =~ /^#+ +(.*)$/mg) {
+        (my $anchor = lc $heading) =~ s/[^\w\- ]//g;
+
+        $anchor =~ s/ /-/g;
+        $anchors{$file}{$anchor} = 1;
+    }
+}
+
+for my $file (grep { /\.md$/ } @documents) {
+    (my $folder = $file) =~ s{[^/]*$}{};
+    my @broken;
+
+    (my $body = $text{$file}) =~ s/^```.*?^```//msg;
+
+    for my $link ($body =~ /\]\(([^)\s]+)\)/g) {
+        next if $link =~ /^\w+:/;
+
+        my ($path, $anchor) = split /#/, $link;
+        my $target = $path ne '' ? "$folder$path" : $file;
+
+        $target =~ s{[^/]+/\.\./}{}g;
+
+        push @broken, $link
+            if !-e $target
+               || (defined $anchor && !$anchors{$target}{$anchor});
+    }
+
+    is(join(' ', @broken), '', basename($file) . ' has no broken link');
 }
 
 done_testing();
