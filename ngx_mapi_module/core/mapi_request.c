@@ -238,6 +238,7 @@ mapi_request_query(mapi_query_t *q, const unsigned char *query, size_t len,
     mapi_request_params_t   params;
 
     memset(q, 0, sizeof(mapi_query_t));
+    memset(&address, 0, sizeof(mapi_identity_t));
 
     if (len == 0) {
         return MAPI_DECLINED;
