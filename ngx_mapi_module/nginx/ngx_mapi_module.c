@@ -100,6 +100,18 @@ ngx_mapi_take_road(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
 {
     ngx_int_t  rc;
 
+    if (ctx->observe && mlcf->mode != ngx_mapi_mode_observe) {
+
+        /*
+         * The road that was only observed has left the headers as they came,
+         * and what it knows points into them: all of it is done again.
+         */
+
+        ctx->identified = 0;
+        ctx->affinity = NULL;
+        ngx_str_null(&ctx->cookie);
+    }
+
     ctx->mlcf = mlcf;
     ctx->mscf = ngx_http_conf_upstream_srv_conf(mlcf->upstream,
                                                 ngx_mapi_module);
