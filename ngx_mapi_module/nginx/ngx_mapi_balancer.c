@@ -18,6 +18,7 @@ typedef struct {
     ngx_mapi_ctx_t                    *ctx;
     ngx_http_request_t                *request;
     ngx_http_upstream_srv_conf_t      *upstream;
+    ngx_uint_t                         place;  /* of the peer in use */
     ngx_mapi_tried_t                   tried;
 } ngx_mapi_peer_data_t;
 
@@ -200,6 +201,7 @@ ngx_mapi_acquire_from(ngx_mapi_peer_data_t *mp, ngx_peer_connection_t *pc,
             continue;
         }
 
+        mp->place = i;
         ngx_mapi_set_tried(&mp->tried, i);
 
         if (now - peer->checked > peer->fail_timeout) {
@@ -238,7 +240,11 @@ ngx_mapi_free_peer(ngx_peer_connection_t *pc, void *data, ngx_uint_t state)
     u = mp->request->upstream;
     tries = pc->tries;
 
-    /* a pooled connection that the server had closed says nothing of it */
+    /*
+     * A pooled connection that the server had closed says nothing of it: if
+     * the request was not sent, the same address is asked again, and nginx
+     * gives a try for it.  Each time the pool has one connection less.
+     */
 
     if ((state & NGX_PEER_FAILED)
         && pc->cached
@@ -246,6 +252,10 @@ ngx_mapi_free_peer(ngx_peer_connection_t *pc, void *data, ngx_uint_t state)
         && u->state->bytes_received == 0)
     {
         state &= ~NGX_PEER_FAILED;
+
+        if (!u->request_sent) {
+            ngx_mapi_clear_tried(&mp->tried, mp->place);
+        }
     }
 
     ngx_http_upstream_free_round_robin_peer(pc, &mp->rrp, state);

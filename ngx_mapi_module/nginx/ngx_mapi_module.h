@@ -284,6 +284,11 @@ ngx_int_t ngx_mapi_server_of_peer(ngx_mapi_srv_conf_t *mscf,
         (tried)->bits[(i) / 64] |= (uint64_t) 1 << ((i) % 64);                \
     }
 
+#define ngx_mapi_clear_tried(tried, i)                                        \
+    if ((i) < NGX_MAPI_PEERS_MAX) {                                           \
+        (tried)->bits[(i) / 64] &= ~((uint64_t) 1 << ((i) % 64));             \
+    }
+
 /* balancer */
 ngx_int_t ngx_mapi_init_upstream(ngx_conf_t *cf,
     ngx_http_upstream_srv_conf_t *us);

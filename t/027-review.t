@@ -1,0 +1,126 @@
+# Odd ways along the road: what a review of it found.
+
+use strict;
+use warnings;
+
+use Socket qw( SOL_SOCKET SO_LINGER );
+use Test::More;
+use Time::HiRes qw( sleep );
+use MapiRig;
+use MapiRoad;
+
+my $backend = free_port('127.0.0.11');
+my $server = listen_on('127.0.0.11', $backend);
+my $mailbox = mailbox_id(1);
+my $ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+my $http11 = 'proxy_http_version 1.1; proxy_set_header Connection "";';
+
+
+# from an observed road to a real one
+
+{
+    my ($port, $dead) = (free_port(), free_port());
+
+    start_nginx('observed', <<"EOT");
+http {
+    access_log off;
+    $http11
+
+    upstream old {
+        server 127.0.0.1:$dead;
+    }
+
+    upstream exchange {
+        mapi;
+        server 127.0.0.11:$backend;
+    }
+
+    server {
+        listen 127.0.0.1:$port;
+
+        location / {
+            mapi observe;
+            proxy_pass http://old;
+            error_page 502 = \@road;
+        }
+
+        location \@road {
+            mapi on;
+            proxy_pass http://exchange;
+        }
+    }
+}
+EOT
+
+    my $client = connect_to($port);
+
+    $client->send(post($mailbox, 'X-IsFromCafe: 1', 'X-Good: 1',
+                       'Cookie: MapiAffinity=AAAA; a=b; MapiAffinity=B',
+                       'X-CommonAccessToken: me'));
+
+    my $peer = $server->accept;
+    my $seen = $peer->read_request;
+
+    unlike($seen->{text}, qr/IsFromCafe|CommonAccessToken|MapiAffinity/i,
+           'what "mapi observe" let be does not pass the road behind it');
+    is(header($seen, 'Cookie'), 'a=b', '... other cookies do');
+    is(header($seen, 'X-Good'), '1', '... and other headers');
+
+    $peer->send($ok);
+    is($client->read_answer->{status}, 200, '... and it is answered');
+    $_->close for $client, $peer;
+}
+
+
+# A pooled connection reset by its server in the very moment when a request is
+# about to be written to it.  The worker is stopped meanwhile, so that it finds
+# the request before the reset.
+
+for my $mode ('mapi', 'mapi owner') {
+    my $port = free_port();
+    my $front = start_nginx("reset$port",
+                            road_http(port => $port, backend => $backend,
+                                      hosts => [ 11 ], alive => [],
+                                      upstream => "$mode;\n%SERVERS%\n"
+                                                  . 'keepalive 4;'));
+    my $client = connect_to($port);
+
+    $client->send(post($mailbox));
+    my $peer = $server->accept;
+    $peer->read_request;
+    $peer->send($ok);
+    $client->read_answer;
+
+    my ($worker) = log_of($front) =~ /\] (\d+)#\d+: \*\d+ mapi: select/;
+
+    # the connection is in the pool
+    for (1 .. 100) {
+        last if log_of($front) =~ /free keepalive peer: saving connection/;
+        sleep 0.05;
+    }
+
+    kill 'STOP', $worker;
+    sleep 0.05;
+    $client->send(post($mailbox));
+    sleep 0.05;
+    setsockopt($peer->{socket}, SOL_SOCKET, SO_LINGER, pack('i i', 1, 0));
+    $peer->close;
+    sleep 0.05;
+    kill 'CONT', $worker;
+
+    my $fresh = $server->accept(3);
+
+    ok($fresh, "$mode: a request that was not sent goes on a fresh connection"
+               . ' to the same server');
+
+    if ($fresh) {
+        $fresh->read_request;
+        $fresh->send($ok);
+    }
+
+    is($client->read_answer->{status}, 200, '... and is answered');
+    $_->close for $client, grep { defined } $fresh;
+    stop_nginx($front);
+}
+
+done_testing();
