@@ -241,59 +241,60 @@ ngx_mapi_is_front_end_header(ngx_table_elt_t *h)
 /*
  * Notes the first cookie of our name and cuts every one of that name out of
  * the value, in place: the value shrinks inside the client's header buffer,
- * which nobody reads again.  1 if nothing else is left.
+ * which nobody reads again.  Each byte moves once, however many cookies a
+ * client sends.  1 if nothing else is left.
  */
 
 static ngx_uint_t
 ngx_mapi_take_cookie(ngx_mapi_ctx_t *ctx, ngx_str_t *value, ngx_uint_t keep)
 {
-    u_char  *p, *start, *end, *next;
+    u_char  *p, *dst, *end, *stop, *next, *name;
 
-    p = value->data;
-    end = p + value->len;
+    dst = value->data;
+    end = value->data + value->len;
 
-    while (p < end) {
+    for (p = value->data; p < end; p = next) {
 
-        start = p;
+        stop = memchr(p, ';', end - p);
+        next = stop ? stop + 1 : end;
+        stop = stop ? stop : end;
 
-        while (p < end && *p == ' ') {
-            p++;
-        }
+        for (name = p; name < stop && *name == ' '; name++) { /* void */ }
 
-        next = memchr(p, ';', end - p);
+        if (ngx_mapi_is_own_cookie(ctx, name, stop)) {
 
-        if (!ngx_mapi_is_own_cookie(ctx, p, next ? next : end)) {
-            p = next ? next + 1 : end;
+            ngx_mapi_note_cookie(ctx, name, stop, keep);
+
+            if (keep) {
+                return 0;
+            }
+
             continue;
         }
 
-        ngx_mapi_note_cookie(ctx, p, next ? next : end, keep);
-
-        if (keep) {
-            return 0;
+        if (dst == value->data && p > dst) {
+            /* what was in front of it is gone, and its blank with that */
+            p = name;
         }
 
-        if (next) {
-            /* the cookie, and the ";" behind it */
-            next++;
-
-            while (start == value->data && next < end && *next == ' ') {
-                next++;
-            }
-
-            ngx_memmove(start, next, end - next);
-            end -= next - start;
-
-        } else {
-            /* the last one: the ";" before it goes too */
-            end = start > value->data ? start - 1 : start;
+        if (dst < p) {
+            ngx_memmove(dst, p, next - p);
         }
 
-        p = start;
+        dst += next - p;
     }
 
-    value->len = end - value->data;
-    value->data[value->len] = '\0';
+    if (dst < end) {
+
+        /* the last cookie went: the ";" before it goes too */
+
+        if (dst > value->data && dst[-1] == ';') {
+            dst--;
+        }
+
+        *dst = '\0';
+        value->len = dst - value->data;
+    }
 
     return value->len == 0;
 }
@@ -354,8 +355,9 @@ static ngx_int_t
 ngx_mapi_unlink_header(ngx_http_request_t *r, ngx_list_part_t **partp,
     ngx_list_part_t *prev, ngx_uint_t i)
 {
+    ngx_int_t         rc;
     ngx_list_t       *list;
-    ngx_list_part_t  *part, *rest;
+    ngx_list_part_t  *part, *rest, *last;
 
     list = &r->headers_in.headers;
     part = *partp;
@@ -382,19 +384,35 @@ ngx_mapi_unlink_header(ngx_http_request_t *r, ngx_list_part_t **partp,
 
     part->nelts = i;
 
-    if (i > 0 || prev == NULL) {
-        return NGX_OK;
+    rc = NGX_OK;
+    last = part;
+
+    if (i == 0 && prev) {
+        prev->next = part->next;
+        *partp = part->next;
+
+        rc = NGX_DONE;
+        last = prev;
     }
 
-    prev->next = part->next;
-
-    if (list->last == part) {
-        /* a part that is full: the next push allocates another */
-        list->last = prev;
-        list->nalloc = ngx_max(prev->nelts, 1);
+    if (list->last != part) {
+        return rc;
     }
 
-    *partp = part->next;
+    /* full: a push must not reuse the element, slots may still point at it */
 
-    return NGX_DONE;
+    list->last = last;
+    list->nalloc = last->nelts;
+
+    if (last->nelts == 0) {
+
+        last->elts = ngx_palloc(r->pool, list->size);
+        if (last->elts == NULL) {
+            return NGX_ERROR;
+        }
+
+        list->nalloc = 1;
+    }
+
+    return rc;
 }
