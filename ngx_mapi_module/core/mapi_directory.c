@@ -7,15 +7,11 @@
 #include "mapi_directory_format.h"
 #include "mapi_directory_env.h"
 
-#include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-
-#define MAPI_DIRECTORY_PATH_MAX   4096
 
 /* how often slots of readers that died are given back, in seconds */
 #define MAPI_DIRECTORY_SWEEP      60
@@ -286,6 +282,8 @@ mapi_directory_take(mapi_directory_t *d)
     d->txn = txn;
     d->opens++;
     d->swept = d->looked;
+
+    (void) mdb_reader_check(env->env, NULL);
 
     mapi_directory_say(d, "");
 }
