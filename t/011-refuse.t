@@ -5,11 +5,17 @@ use MapiRoad;
 
 our $Road = <<'_EOC_';
     log_format front "asked: <$upstream_addr>";
+    log_format status "got $status";
     log_format behind "a server was reached";
 
     upstream exchange {
         mapi;
         server 127.0.0.11:$TEST_NGINX_RAND_PORT_1;
+    }
+
+    upstream dead {
+        mapi;
+        server 127.0.0.12:$TEST_NGINX_RAND_PORT_2;
     }
 
     server {
@@ -216,3 +222,32 @@ $::Location . '
 GET /other
 --- error_code: 404
 --- response_body_like: 404 Not Found
+
+
+
+=== TEST 12: the access log has the status that the client got
+--- http_config eval: $::Road
+--- config eval
+(my $l = $::Location) =~ s/error.log front/error.log status/;
+$l =~ s/exchange;/dead;/;
+$l
+--- request
+GET /mapi/emsmdb/
+--- error_code: 503
+--- response_body:
+--- error_log
+got 503
+
+
+
+=== TEST 13: a refusal of nginx's own limits is not ours
+--- http_config eval
+$::Road . 'limit_req_zone $server_name zone=one:1m rate=1r/m;'
+--- config eval
+(my $l = $::Location) =~ s/mapi on;/mapi on; limit_req zone=one;/;
+$l
+--- request eval
+[ "GET /mapi/emsmdb/\n", "GET /mapi/emsmdb/\n" ]
+--- error_code eval: [ 200, 503 ]
+--- response_headers eval
+[ "X-CasErrorCode: ", "X-CasErrorCode: " ]

@@ -150,6 +150,33 @@ for my $round (1 .. 4) {
 is(() = log_of($front) =~ /\[error\]/g, 0, 'nothing of this is an error');
 
 
+# new workers, and workers that die
+
+{
+    reload_nginx($front);
+    is(found(2), place(2), 'after a reload mailboxes are found');
+
+    allow_log(qr/worker process \d+ exited on signal 9/);
+
+    for my $round (1 .. 5) {
+        my ($worker) = split ' ', slurp("/proc/$front->{pid}/task/$front->{pid}"
+                                        . '/children');
+
+        found(2);
+        kill 'KILL', $worker;
+        wait_for { !-e "/proc/$worker" || slurp("/proc/$worker/stat") =~ /\) Z/ };
+        wait_for { eval { found(2) eq place(2) } };
+    }
+
+    my ($code) = mapi_directory('-d', $path, 'move', 'DB2', 'EX1');
+    is($code, 0, 'after five workers that were killed a database moves');
+    is(found(2), place(1), '... and the sixth sees it');
+    mapi_directory('-d', $path, 'move', 'DB2', 'EX2');
+    my (undef, $out) = mapi_directory('-d', $path, 'check');
+    is($?, 0, '... and the directory is sound') or diag($out);
+}
+
+
 # a folder that takes the place of another
 
 {

@@ -629,7 +629,33 @@ invalid value "drop": write "balance" or "reject"
 
 
 
-=== TEST 46: "mapi_directory" twice
+=== TEST 46: "mapi_unknown_mailbox reject" without a directory
+--- http_config eval
+::upstream(q{mapi; mapi_unknown_mailbox reject; server 127.0.0.11:8;})
+--- config eval
+::road('')
+--- must_die
+--- error_log
+"mapi_unknown_mailbox reject" needs "mapi_directory": without it no mailbox is known, in 
+
+
+
+=== TEST 47: "mapi_unknown_mailbox balance" without a directory
+--- http_config eval
+::upstream(q{mapi; mapi_unknown_mailbox balance; server 127.0.0.11:8;})
+--- config eval
+::road('')
+--- suppress_stderr
+--- request
+GET /ok
+--- response_body
+ok
+--- no_error_log
+mapi:
+
+
+
+=== TEST 48: "mapi_directory" twice
 --- http_config eval
 $::Good . 'mapi_directory /a; mapi_directory /b;'
 --- config eval
@@ -640,7 +666,7 @@ $::Good . 'mapi_directory /a; mapi_directory /b;'
 
 
 
-=== TEST 47: "mapi_directory" without a path
+=== TEST 49: "mapi_directory" without a path
 --- http_config eval
 $::Good . 'mapi_directory "";'
 --- config eval
@@ -651,7 +677,7 @@ $::Good . 'mapi_directory "";'
 
 
 
-=== TEST 48: "mapi_directory" that is not there yet
+=== TEST 50: "mapi_directory" that is not there yet
 --- http_config eval
 $::Good . 'mapi_directory /nowhere/at/all;'
 --- config eval
@@ -666,7 +692,7 @@ mapi: the directory "/nowhere/at/all" cannot be found: no mailbox is known until
 
 
 
-=== TEST 49: "mapi_identity_rule" that does not compile
+=== TEST 51: "mapi_identity_rule" that does not compile
 --- http_config eval
 $::Good . 'mapi_identity_rule ((a b;'
 --- config eval
@@ -677,7 +703,7 @@ pcre2_compile() failed
 
 
 
-=== TEST 50: "mapi_identity_rule" with an unknown variable
+=== TEST 52: "mapi_identity_rule" with an unknown variable
 --- http_config eval
 $::Good . 'mapi_identity_rule a $nobody_knows;'
 --- config eval
@@ -688,7 +714,7 @@ unknown "nobody_knows" variable
 
 
 
-=== TEST 51: "mapi_identity_rule" without a replacement
+=== TEST 53: "mapi_identity_rule" without a replacement
 --- http_config eval
 $::Good . 'mapi_identity_rule a;'
 --- config eval
@@ -699,7 +725,7 @@ invalid number of arguments in "mapi_identity_rule" directive
 
 
 
-=== TEST 52: "mapi_affinity" with another word
+=== TEST 54: "mapi_affinity" with another word
 --- http_config eval
 $::Good
 --- config eval
@@ -710,7 +736,7 @@ invalid value "always"
 
 
 
-=== TEST 53: a cookie name with a blank
+=== TEST 55: a cookie name with a blank
 --- http_config eval
 $::Good
 --- config eval
@@ -721,7 +747,7 @@ invalid cookie name "a b": write letters, digits, "-" and "_"
 
 
 
-=== TEST 54: a cookie name with a sign that ends it
+=== TEST 56: a cookie name with a sign that ends it
 --- http_config eval
 $::Good
 --- config eval
@@ -732,7 +758,7 @@ invalid cookie name "a=b": write letters, digits, "-" and "_"
 
 
 
-=== TEST 55: an empty cookie name
+=== TEST 57: an empty cookie name
 --- http_config eval
 $::Good
 --- config eval
@@ -743,7 +769,7 @@ $::Good
 
 
 
-=== TEST 56: a cookie name of 65 characters
+=== TEST 58: a cookie name of 65 characters
 --- http_config eval
 $::Good
 --- config eval
@@ -754,7 +780,7 @@ $::Good
 
 
 
-=== TEST 57: "mapi_affinity_cookie" with "path=mapi"
+=== TEST 59: "mapi_affinity_cookie" with "path=mapi"
 --- http_config eval
 $::Good
 --- config eval
@@ -765,7 +791,7 @@ invalid parameter "path=mapi": write "path=/mapi" or "lifetime=15m" (from 1s to 
 
 
 
-=== TEST 58: "mapi_affinity_cookie" with "lifetime=0"
+=== TEST 60: "mapi_affinity_cookie" with "lifetime=0"
 --- http_config eval
 $::Good
 --- config eval
@@ -776,7 +802,7 @@ invalid parameter "lifetime=0": write "path=/mapi" or "lifetime=15m" (from 1s to
 
 
 
-=== TEST 59: "mapi_affinity_cookie" with "lifetime=32d"
+=== TEST 61: "mapi_affinity_cookie" with "lifetime=32d"
 --- http_config eval
 $::Good
 --- config eval
@@ -787,7 +813,7 @@ invalid parameter "lifetime=32d": write "path=/mapi" or "lifetime=15m" (from 1s 
 
 
 
-=== TEST 60: "mapi_affinity_cookie" with "lifetime=soon"
+=== TEST 62: "mapi_affinity_cookie" with "lifetime=soon"
 --- http_config eval
 $::Good
 --- config eval
@@ -798,7 +824,7 @@ invalid parameter "lifetime=soon": write "path=/mapi" or "lifetime=15m" (from 1s
 
 
 
-=== TEST 61: "mapi_affinity_cookie" with "secure"
+=== TEST 63: "mapi_affinity_cookie" with "secure"
 --- http_config eval
 $::Good
 --- config eval
@@ -809,7 +835,7 @@ invalid parameter "secure": write "path=/mapi" or "lifetime=15m" (from 1s to 31d
 
 
 
-=== TEST 62: a cookie path with a sign that ends it
+=== TEST 64: a cookie path with a sign that ends it
 --- http_config eval
 $::Good
 --- config eval
@@ -820,7 +846,7 @@ invalid parameter "path=/a;b": write "path=/mapi" or "lifetime=15m" (from 1s to 
 
 
 
-=== TEST 63: "mapi_affinity_cookie" twice
+=== TEST 65: "mapi_affinity_cookie" twice
 --- http_config eval
 $::Good
 --- config eval
@@ -831,7 +857,7 @@ $::Good
 
 
 
-=== TEST 64: "mapi_affinity_key" twice
+=== TEST 66: "mapi_affinity_key" twice
 --- http_config eval
 $::Good . 'mapi_affinity_key a; mapi_affinity_key b;'
 --- config eval
@@ -842,7 +868,7 @@ $::Good . 'mapi_affinity_key a; mapi_affinity_key b;'
 
 
 
-=== TEST 65: a key file that is missing
+=== TEST 67: a key file that is missing
 --- http_config eval
 $::Good . 'mapi_affinity_key $TEST_NGINX_KEYS/no.key;'
 --- config eval
@@ -854,7 +880,7 @@ mapi_affinity_key: open() "
 
 
 
-=== TEST 66: a key file that is too short
+=== TEST 68: a key file that is too short
 --- http_config eval
 $::Good . 'mapi_affinity_key $TEST_NGINX_KEYS/good.key $TEST_NGINX_KEYS/short.key;'
 --- config eval
@@ -865,7 +891,7 @@ $::Good . 'mapi_affinity_key $TEST_NGINX_KEYS/good.key $TEST_NGINX_KEYS/short.ke
 
 
 
-=== TEST 67: a key file that is too long
+=== TEST 69: a key file that is too long
 --- http_config eval
 $::Good . 'mapi_affinity_key $TEST_NGINX_KEYS/good.key $TEST_NGINX_KEYS/long.key;'
 --- config eval
@@ -876,7 +902,7 @@ $::Good . 'mapi_affinity_key $TEST_NGINX_KEYS/good.key $TEST_NGINX_KEYS/long.key
 
 
 
-=== TEST 68: a key file that is empty
+=== TEST 70: a key file that is empty
 --- http_config eval
 $::Good . 'mapi_affinity_key $TEST_NGINX_KEYS/good.key $TEST_NGINX_KEYS/empty.key;'
 --- config eval
@@ -887,7 +913,7 @@ $::Good . 'mapi_affinity_key $TEST_NGINX_KEYS/good.key $TEST_NGINX_KEYS/empty.ke
 
 
 
-=== TEST 69: a key file that is a folder
+=== TEST 71: a key file that is a folder
 --- http_config eval
 $::Good . 'mapi_affinity_key $TEST_NGINX_KEYS;'
 --- config eval
@@ -898,7 +924,7 @@ does not hold a key
 
 
 
-=== TEST 70: a short "proxy_read_timeout"
+=== TEST 72: a short "proxy_read_timeout"
 --- http_config eval
 $::Good
 --- config eval
@@ -914,7 +940,7 @@ mapi: location "/mapi/": "proxy_read_timeout" is 30000ms, but a waiting server s
 
 
 
-=== TEST 71: "proxy_ignore_client_abort on"
+=== TEST 73: "proxy_ignore_client_abort on"
 --- http_config eval
 $::Good
 --- config eval
@@ -929,7 +955,7 @@ mapi: location "/mapi/": "proxy_ignore_client_abort on" leaves requests of clien
 
 
 
-=== TEST 72: "proxy_intercept_errors on"
+=== TEST 74: "proxy_intercept_errors on"
 --- http_config eval
 $::Good
 --- config eval
@@ -944,7 +970,7 @@ mapi: location "/mapi/": "proxy_intercept_errors on" replaces answers that Outlo
 
 
 
-=== TEST 73: "proxy_pass_request_body off"
+=== TEST 75: "proxy_pass_request_body off"
 --- http_config eval
 $::Good
 --- config eval
@@ -959,7 +985,7 @@ mapi: location "/mapi/": "proxy_pass_request_body off" takes the request away: r
 
 
 
-=== TEST 74: "proxy_store"
+=== TEST 76: "proxy_store"
 --- http_config eval
 $::Good
 --- config eval
@@ -974,7 +1000,7 @@ mapi: location "/mapi/": "proxy_store" would keep copies of mail on disk: remove
 
 
 
-=== TEST 75: "proxy_cache"
+=== TEST 77: "proxy_cache"
 --- http_config eval
 $::Good . 'proxy_cache_path logs/cache keys_zone=c:1m;'
 --- config eval
@@ -989,7 +1015,7 @@ mapi: location "/mapi/": "proxy_cache" must not keep MAPI answers: write "proxy_
 
 
 
-=== TEST 76: a small "proxy_buffer_size"
+=== TEST 78: a small "proxy_buffer_size"
 --- http_config eval
 $::Good
 --- config eval
@@ -1005,7 +1031,7 @@ mapi: location "/mapi/": "proxy_buffer_size" is 2048, answer headers with cookie
 
 
 
-=== TEST 77: "proxy_next_upstream" without "error"
+=== TEST 79: "proxy_next_upstream" without "error"
 --- http_config eval
 $::Good
 --- config eval
@@ -1020,7 +1046,7 @@ mapi: location "/mapi/": "proxy_next_upstream" without "error" turns a server th
 
 
 
-=== TEST 78: a small "client_max_body_size"
+=== TEST 80: a small "client_max_body_size"
 --- http_config eval
 $::Good
 --- config eval
@@ -1035,7 +1061,7 @@ mapi: location "/mapi/": "client_max_body_size" is 102400, requests have up to 2
 
 
 
-=== TEST 79: no limit of the body size is no small one
+=== TEST 81: no limit of the body size is no small one
 --- http_config eval
 $::Good
 --- config eval
@@ -1050,7 +1076,7 @@ mapi:
 
 
 
-=== TEST 80: small "large_client_header_buffers"
+=== TEST 82: small "large_client_header_buffers"
 --- http_config eval
 $::Good
 --- config eval
@@ -1066,7 +1092,7 @@ mapi: location "/mapi/": "large_client_header_buffers" has buffers of 8192, a Ke
 
 
 
-=== TEST 81: a short "keepalive_timeout"
+=== TEST 83: a short "keepalive_timeout"
 --- http_config eval
 $::Good
 --- config eval
@@ -1081,7 +1107,7 @@ mapi: location "/mapi/": "keepalive_timeout" is 30000ms, Outlook would log on ag
 
 
 
-=== TEST 82: few "keepalive_requests"
+=== TEST 84: few "keepalive_requests"
 --- http_config eval
 $::Good
 --- config eval
@@ -1096,7 +1122,7 @@ mapi: location "/mapi/": "keepalive_requests" is 100, Outlook would log on again
 
 
 
-=== TEST 83: "chunked_transfer_encoding off"
+=== TEST 85: "chunked_transfer_encoding off"
 --- http_config eval
 $::Good
 --- config eval
@@ -1111,7 +1137,7 @@ mapi: location "/mapi/": "chunked_transfer_encoding off" leaves streamed answers
 
 
 
-=== TEST 84: "tcp_nodelay off"
+=== TEST 86: "tcp_nodelay off"
 --- http_config eval
 $::Good
 --- config eval
@@ -1126,7 +1152,7 @@ mapi: location "/mapi/": "tcp_nodelay off" holds short chunks back: remove it
 
 
 
-=== TEST 85: "limit_rate"
+=== TEST 87: "limit_rate"
 --- http_config eval
 $::Good
 --- config eval
@@ -1141,7 +1167,7 @@ mapi: location "/mapi/": "limit_rate" makes answers slower than Outlook waits: r
 
 
 
-=== TEST 86: the warnings are not for "observe"
+=== TEST 88: the warnings are not for "observe"
 --- http_config eval
 $::Good
 --- config eval

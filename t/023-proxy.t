@@ -335,6 +335,67 @@ front_end();
 }
 
 
+# a server whose TLS or certificate is not right is one that refuses
+
+{
+    my ($crt, $key) = certificate('mail.example.com');
+    my ($wrong_crt, $wrong_key) = certificate('other.example.com');
+    my ($tls, $own) = (free_port(), free_port('127.0.0.12'));
+    my $path = make_directory('tls', directory_csv());
+
+    for my $first ('certificate', 'no TLS') {
+        my $ssl = $first eq 'no TLS' ? ''
+            : "ssl_certificate $wrong_crt; ssl_certificate_key $wrong_key;";
+        my $on = $ssl ? 'ssl' : '';
+        (my $http = road_http(port => $tls, backend => $own, alive => [],
+            hosts => [ 11, 12 ],
+            upstream => "mapi;\n%SERVERS%keepalive 4;",
+            http => "mapi_directory $path;
+                proxy_ssl_verify on;
+                proxy_ssl_trusted_certificate $crt;
+                proxy_ssl_name mail.example.com;
+                proxy_ssl_server_name on;
+
+                server {
+                    listen 127.0.0.11:$own $on;
+                    $ssl
+                    location / { return 500; }
+                }
+
+                server {
+                    listen 127.0.0.12:$own ssl;
+                    ssl_certificate $crt;
+                    ssl_certificate_key $key;
+
+                    location / {
+                        add_header X-Connection \$connection;
+                        return 200 'over TLS';
+                    }
+                }")) =~ s{proxy_pass http:}{proxy_pass https:};
+        (my $name = "tls $first") =~ tr/ /-/;
+        my $server = start_nginx($name, $http);
+        my $answer = ask($tls, mailbox_id(1));
+
+        is("$answer->{status} $answer->{body}", '200 over TLS',
+           "$first: the next server is asked");
+        like(header($answer, 'X-Target'), qr/^ex2\./, '... and named');
+
+        # pooled and tainted as without TLS
+
+        my @connection = map { header(ask($tls, mailbox_id(2), @$_),
+                                      'X-Connection') }
+            [], [], [ 'Authorization: NTLM ' . ntlm_message(1) ], [], [];
+
+        is($connection[0], $connection[1], '... its connection is pooled');
+        isnt($connection[2], $connection[1], '... but not for a logon');
+        isnt($connection[3], $connection[2], '... nor after one');
+        is($connection[4], $connection[3], '... but after that');
+        stop_nginx($server);
+        $tls = free_port();
+    }
+}
+
+
 # what "nginx -t" cannot see is said once
 
 for my $case ([ 'proxy_http_version 1.0; proxy_set_header Connection "";',
