@@ -124,6 +124,7 @@ mapi_directory_file_check(const char *path, int fd, char *text)
     int               rc, i;
     off_t             off;
     ssize_t           n;
+    uint64_t          need;
     const char       *why;
     struct stat       st;
     unsigned char     buf[MAPI_PAGE_META_SIZE];
@@ -135,6 +136,7 @@ mapi_directory_file_check(const char *path, int fd, char *text)
     }
 
     why = "is not a directory's file";
+    need = 0;
     off = 0;
 
     for (i = 0; i < 2; i++) {
@@ -156,12 +158,23 @@ mapi_directory_file_check(const char *path, int fd, char *text)
             goto bad;
         }
 
-        if ((uint64_t) st.st_size < mapi_page_bytes(&meta)) {
-            why = "is shorter than its contents";
-            goto bad;
+        if (need < mapi_page_bytes(&meta)) {
+            need = mapi_page_bytes(&meta);
         }
 
         off = (off_t) meta.page_size;
+    }
+
+    /* the size last: a commit meanwhile makes the file longer, then says so */
+
+    if (fstat(fd, &st) != 0) {
+        mapi_directory_sys_error(path, "data.mdb", errno, text);
+        return MAPI_ERROR;
+    }
+
+    if ((uint64_t) st.st_size < need) {
+        why = "is shorter than its contents";
+        goto bad;
     }
 
     return MAPI_OK;
