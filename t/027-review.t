@@ -123,4 +123,24 @@ for my $mode ('mapi', 'mapi owner') {
     stop_nginx($front);
 }
 
+
+# "limit_rate 0" is no limit, and no reason to warn
+
+{
+    my %said;
+
+    for my $rate ('0', '1k') {
+        my $front = start_nginx("rate$rate",
+                                road_http(port => free_port(),
+                                          backend => $backend, alive => [],
+                                          location => "limit_rate $rate;"));
+
+        $said{$rate} = log_of($front) =~ /\[warn\].*"limit_rate" makes/ ? 1 : 0;
+        stop_nginx($front);
+    }
+
+    is_deeply(\%said, { 0 => 0, '1k' => 1 },
+              'only a limit_rate that limits is warned of');
+}
+
 done_testing();

@@ -148,7 +148,11 @@ ngx_mapi_check_core(ngx_conf_t *cf, ngx_str_t *where,
                       "remove it");
     }
 
-    if (clcf->limit_rate) {
+    /* a rate of 0 is none */
+
+    if (clcf->limit_rate
+        && (clcf->limit_rate->lengths || clcf->limit_rate->u.size))
+    {
         ngx_mapi_warn(cf, where, "\"limit_rate\" makes answers slower than "
                       "Outlook waits: remove it");
     }
