@@ -93,7 +93,7 @@ ngx_mapi_select(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
 
     /* the worker's table is rewritten by later requests: keep a copy */
 
-    ctx->target.len = s.servers[n].name.len;
+    ctx->target.len = ngx_min(s.servers[n].name.len, NGX_MAPI_NAME_MAX);
     ctx->target.data = ctx->target_buf;
     ngx_memcpy(ctx->target_buf, s.servers[n].name.data, ctx->target.len);
 
