@@ -6,6 +6,8 @@
 
 #include "mapi_directory_bulk.h"
 
+#include <stdlib.h>
+
 
 /* mailboxes whose records replace those with the same GUID */
 
@@ -14,6 +16,7 @@ static int mapi_directory_change_name(void *data, unsigned space,
     const mapi_str_t *text);
 static int mapi_directory_remove(mapi_directory_names_t *names);
 static int mapi_directory_insert(mapi_directory_names_t *names);
+static int mapi_directory_same(mapi_directory_names_t *names);
 
 
 static int
@@ -160,6 +163,15 @@ mapi_directory_insert(mapi_directory_names_t *names)
 
     rc = mdb_put(w->txn, w->dbi, &k, &v, MDB_NOOVERWRITE);
 
+    /* the archive of a mailbox that stays as it is */
+
+    if (rc == MDB_KEYEXIST && (names->item->data[0] & MAPI_MAILBOX_ALIAS)
+        && v.mv_size == names->item->len
+        && memcmp(v.mv_data, names->item->data, v.mv_size) == 0)
+    {
+        return MAPI_OK;
+    }
+
     if (rc == MDB_KEYEXIST) {
         *mapi_guid_format((unsigned char *) text, names->guid) = '\0';
 
@@ -188,46 +200,81 @@ mapi_directory_insert(mapi_directory_names_t *names)
 }
 
 
+/*
+ * 1 if the record is there already, byte for byte: most are, when a complete
+ * export is imported every hour.
+ */
+
+static int
+mapi_directory_same(mapi_directory_names_t *names)
+{
+    mapi_str_t     value;
+    unsigned char  key[17];
+
+    if (names->item->data[0] & MAPI_MAILBOX_ALIAS) {
+        return 0;
+    }
+
+    (void) mapi_directory_guid_key(key, mapi_table_mailbox, names->guid);
+
+    return mapi_directory_raw_get(names->w, key, sizeof(key), &value)
+           == MAPI_OK
+           && value.len == names->item->len
+           && memcmp(value.data, names->item->data, value.len) == 0;
+}
+
+
 int
 mapi_directory_merge(mapi_directory_writer_t *w, mapi_directory_bulk_t *bulk)
 {
     int                      rc, pass;
     size_t                   i;
+    unsigned char           *same;
     mapi_directory_names_t   names;
 
     memset(&names, 0, sizeof(names));
     names.w = w;
     names.bulk = bulk;
 
+    same = calloc(bulk->n + 1, 1);
+    if (same == NULL) {
+        return mapi_directory_write_error(w, "out of memory");
+    }
+
+    rc = MAPI_OK;
+
     /* what leaves, leaves first: a GUID or name may change hands */
 
     for (pass = 0; pass < 2; pass++) {
 
-        for (i = 0; i < bulk->n; i++) {
+        for (i = 0; rc == MAPI_OK && i < bulk->n; i++) {
 
             names.item = &bulk->items[i];
             names.guid = &names.item->guid;
 
+            if (bulk->progress && i % MAPI_BULK_STEP == 0) {
+                bulk->progress(bulk->data, pass ? "writing mailboxes"
+                               : "comparing with the directory", i, bulk->n);
+            }
+
+            if (pass == 0) {
+                same[i] = (unsigned char) mapi_directory_same(&names);
+            }
+
+            if (same[i]) {
+                continue;
+            }
+
             if (pass == 1) {
                 rc = mapi_directory_insert(&names);
 
-            } else if (names.item->data[0] & MAPI_MAILBOX_ALIAS) {
-                continue;
-
-            } else {
+            } else if ((names.item->data[0] & MAPI_MAILBOX_ALIAS) == 0) {
                 rc = mapi_directory_remove(&names);
-            }
-
-            if (rc != MAPI_OK) {
-                return rc;
-            }
-
-            if (bulk->progress && i % MAPI_BULK_STEP == 0) {
-                bulk->progress(bulk->data, pass ? "writing mailboxes"
-                               : "removing old records", i, bulk->n);
             }
         }
     }
 
-    return MAPI_OK;
+    free(same);
+
+    return rc;
 }

@@ -148,6 +148,11 @@ test_merge(void **state)
         { 4, 101, "d@x", NULL, NULL, NULL, 201, 101 }
     };
 
+    static const unit_mailbox_t  third[] = {
+        { 1, 102, "new@x", "bb2@x", NULL, NULL, 0, 0 },
+        { 5, 101, "e@x", NULL, NULL, NULL, 201, 101 }
+    };
+
     path = unit_folder();
 
     assert_int_equal(put(path, first, 3, 0, &b), MAPI_OK);
@@ -176,6 +181,12 @@ test_merge(void **state)
     assert_int_equal(b.meta.mailboxes, 4);
     assert_int_equal(b.meta.archives, 1);
     assert_int_equal(b.meta.names, 6);
+    assert_int_equal(byguid(path, 201), 4);
+
+    /* an archive taken from a mailbox that stays as it is */
+
+    assert_int_equal(put(path, third, 2, 0, &b), MAPI_ERROR);
+    assert_int_equal(byguid(path, 201), 4);
 
     /* all of it goes */
 
