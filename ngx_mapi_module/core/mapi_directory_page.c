@@ -72,15 +72,11 @@ static int mapi_page_open(const mapi_page_tree_t *tree, uint64_t no,
     mapi_page_t *page);
 static int mapi_page_node(const mapi_page_tree_t *tree,
     const mapi_page_t *page, unsigned i, mapi_page_node_t *node);
-static uint64_t mapi_page_head(const unsigned char *key, size_t len);
 static void mapi_page_key(mapi_page_key_t *k, const unsigned char *key,
     size_t len);
-static int mapi_page_compare(const mapi_page_tree_t *tree,
-    const mapi_page_t *page, unsigned i, const mapi_page_key_t *k,
-    mapi_page_node_t *node, int *order);
 static int mapi_page_bracket(const mapi_page_tree_t *tree,
     const mapi_page_t *page, const mapi_page_key_t *k, unsigned *low,
-    unsigned *high, mapi_page_node_t *node);
+    unsigned *high);
 static int mapi_page_search(const mapi_page_tree_t *tree,
     const mapi_page_t *page, mapi_page_key_t *k, unsigned *index,
     mapi_page_node_t *node);
@@ -274,11 +270,25 @@ mapi_page_node(const mapi_page_tree_t *tree, const mapi_page_t *page,
 }
 
 
-static uint64_t
+/*
+ * As many as eight bytes of a key as a number, that compares as they do.
+ */
+
+static inline uint64_t
 mapi_page_head(const unsigned char *key, size_t len)
 {
     size_t    i;
     uint64_t  head;
+
+    if (len >= 8) {
+        head = mapi_page_u64(key);
+
+#if (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__)
+        head = __builtin_bswap64(head);
+#endif
+
+        return head;
+    }
 
     head = 0;
 
@@ -302,25 +312,49 @@ mapi_page_key(mapi_page_key_t *k, const unsigned char *key, size_t len)
 
 
 /*
- * *order is below, equal to or above zero as the key is to the node's.
+ * *order is below, equal to or above zero as the key is to the node's.  The
+ * first eight bytes decide nearly always.
  */
 
-static int
+static inline int
 mapi_page_compare(const mapi_page_tree_t *tree, const mapi_page_t *page,
-    unsigned i, const mapi_page_key_t *k, mapi_page_node_t *node, int *order)
+    unsigned i, const mapi_page_key_t *k, int *order)
 {
-    size_t  n;
+    size_t                off, len, n;
+    uint64_t              head;
+    const unsigned char  *p;
 
-    if (mapi_page_node(tree, page, i, node) != MAPI_OK) {
+    off = mapi_page_u16(page->p + MAPI_PAGE_HEADER + 2 * i);
+
+    if (off < MAPI_PAGE_HEADER
+        || off + MAPI_PAGE_NODE > tree->meta.page_size)
+    {
         return MAPI_ERROR;
     }
 
-    n = (k->len < node->key_len) ? k->len : node->key_len;
+    p = page->p + off;
+    len = mapi_page_u16(p + 6);
+    p += MAPI_PAGE_NODE;
 
-    *order = memcmp(k->key, node->key, n);
+    if (off + MAPI_PAGE_NODE + len > tree->meta.page_size) {
+        return MAPI_ERROR;
+    }
 
-    if (*order == 0 && k->len != node->key_len) {
-        *order = (k->len < node->key_len) ? -1 : 1;
+    if (len >= 8) {
+        head = mapi_page_head(p, 8);
+
+        if (k->head != head) {
+            *order = (k->head < head) ? -1 : 1;
+            return MAPI_OK;
+        }
+    }
+
+    n = (k->len < len) ? k->len : len;
+
+    *order = memcmp(k->key, p, n);
+
+    if (*order == 0 && k->len != len) {
+        *order = (k->len < len) ? -1 : 1;
     }
 
     return MAPI_OK;
@@ -335,8 +369,7 @@ mapi_page_compare(const mapi_page_tree_t *tree, const mapi_page_t *page,
 
 static int
 mapi_page_bracket(const mapi_page_tree_t *tree, const mapi_page_t *page,
-    const mapi_page_key_t *k, unsigned *low, unsigned *high,
-    mapi_page_node_t *node)
+    const mapi_page_key_t *k, unsigned *low, unsigned *high)
 {
     int       order;
     unsigned  i, step, n;
@@ -359,7 +392,7 @@ mapi_page_bracket(const mapi_page_tree_t *tree, const mapi_page_t *page,
 
     for (step = 1; /* void */ ; step *= 2) {
 
-        if (mapi_page_compare(tree, page, i, k, node, &order) != MAPI_OK) {
+        if (mapi_page_compare(tree, page, i, k, &order) != MAPI_OK) {
             return MAPI_ERROR;
         }
 
@@ -410,7 +443,7 @@ mapi_page_search(const mapi_page_tree_t *tree, const mapi_page_t *page,
         return MAPI_ERROR;
     }
 
-    rc = mapi_page_bracket(tree, page, k, &low, &high, node);
+    rc = mapi_page_bracket(tree, page, k, &low, &high);
 
     if (rc == MAPI_ERROR) {
         return MAPI_ERROR;
@@ -421,7 +454,7 @@ mapi_page_search(const mapi_page_tree_t *tree, const mapi_page_t *page,
 
         if (page->leaf) {
             *index = low;
-            return MAPI_OK;
+            return mapi_page_node(tree, page, low, node);
         }
 
         low++;
@@ -430,13 +463,13 @@ mapi_page_search(const mapi_page_tree_t *tree, const mapi_page_t *page,
     while (low < high) {
         mid = (low + high) / 2;
 
-        if (mapi_page_compare(tree, page, mid, k, node, &order) != MAPI_OK) {
+        if (mapi_page_compare(tree, page, mid, k, &order) != MAPI_OK) {
             return MAPI_ERROR;
         }
 
         if (order == 0 && page->leaf) {
             *index = mid;
-            return MAPI_OK;
+            return mapi_page_node(tree, page, mid, node);
         }
 
         if (order < 0) {
