@@ -137,7 +137,6 @@ ngx_mapi_get_peer(ngx_peer_connection_t *pc, void *data)
 
     mp->ctx->server = -1;
     mp->ctx->route = ngx_mapi_route_none;
-    ngx_str_null(&mp->ctx->target);
 
     mp->rrp.peers = mp->upstream->peer.data;
     pc->name = mp->rrp.peers->name;

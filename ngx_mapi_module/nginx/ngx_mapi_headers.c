@@ -9,30 +9,35 @@
 
 /*
  * Request headers that only a front end may set: a mailbox server believes
- * them.  A name that ends in "*" is a prefix.  Lower case, "-" stands for "_"
- * too, because IIS hands both to its applications as one.
+ * them.  In lower case, by length; "-" stands for "_" too, because IIS hands
+ * both to its applications as one.
  */
 
 static ngx_str_t  ngx_mapi_front_end_headers[] = {
-    ngx_string("x-commonaccesstoken"),
+    ngx_string("x-ms-edgeip"),
+    ngx_string("x-probetype"),
     ngx_string("x-isfromcafe"),
-    ngx_string("x-sourcecafeserver"),
+    ngx_string("rpsmembername"),
+    ngx_string("x-fe-clientip"),
     ngx_string("msexchproxyuri"),
-    ngx_string("x-msexchangeactivityctx"),
     ngx_string("x-databaseguid"),
     ngx_string("x-delayrequest"),
     ngx_string("x-delayresponse"),
-    ngx_string("x-vdirobjectid"),
-    ngx_string("x-fe-clientip"),
-    ngx_string("x-ms-edgeip"),
     ngx_string("x-gcc-proxyinfo"),
+    ngx_string("x-vdirobjectid"),
     ngx_string("x-wlid-membername"),
-    ngx_string("rpsmembername"),
-    ngx_string("x-organizationcontext"),
-    ngx_string("x-probetype"),
     ngx_string("x-dbmountedonserver"),
-    ngx_string("x-beserver*"),
-    ngx_string("x-backend-diag-*"),
+    ngx_string("x-sourcecafeserver"),
+    ngx_string("x-commonaccesstoken"),
+    ngx_string("x-organizationcontext"),
+    ngx_string("x-msexchangeactivityctx"),
+    ngx_null_string
+};
+
+
+static ngx_str_t  ngx_mapi_front_end_prefixes[] = {
+    ngx_string("x-beserver"),
+    ngx_string("x-backend-diag-"),
     ngx_null_string
 };
 
@@ -64,12 +69,11 @@ static const uint64_t  ngx_mapi_front_end_lengths =
 static ngx_uint_t ngx_mapi_is_front_end_header(ngx_table_elt_t *h);
 static ngx_uint_t ngx_mapi_header_is(ngx_table_elt_t *h, char *name,
     size_t len);
-static ngx_uint_t ngx_mapi_take_cookie(ngx_mapi_ctx_t *ctx, ngx_str_t *value,
-    ngx_uint_t keep);
+static ngx_int_t ngx_mapi_take_cookie(ngx_http_request_t *r,
+    ngx_mapi_ctx_t *ctx, ngx_str_t *value);
 static ngx_uint_t ngx_mapi_is_own_cookie(ngx_mapi_ctx_t *ctx, u_char *p,
     u_char *end);
-static void ngx_mapi_note_cookie(ngx_mapi_ctx_t *ctx, u_char *p, u_char *end,
-    ngx_uint_t keep);
+static void ngx_mapi_note_cookie(ngx_mapi_ctx_t *ctx, u_char *p, u_char *end);
 static ngx_int_t ngx_mapi_unlink_header(ngx_http_request_t *r,
     ngx_list_part_t **partp, ngx_list_part_t *prev, ngx_uint_t i);
 
@@ -82,8 +86,8 @@ static ngx_int_t ngx_mapi_unlink_header(ngx_http_request_t *r,
 ngx_int_t
 ngx_mapi_read_headers(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
 {
-    ngx_int_t         rc;
-    ngx_uint_t        i, remove;
+    ngx_int_t         rc, remove;
+    ngx_uint_t        i;
     ngx_list_part_t  *part, *prev;
     ngx_table_elt_t  *h;
 
@@ -106,7 +110,13 @@ ngx_mapi_read_headers(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
 
         case sizeof("Cookie") - 1:
             if (ngx_mapi_header_eq(h, "cookie")) {
-                remove = ngx_mapi_take_cookie(ctx, &h->value, ctx->observe);
+                rc = ngx_mapi_take_cookie(r, ctx, &h->value);
+
+                if (rc == NGX_ERROR) {
+                    return NGX_ERROR;
+                }
+
+                remove = rc;
             }
 
             break;
@@ -131,6 +141,10 @@ ngx_mapi_read_headers(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
 
         default:
             remove = ngx_mapi_is_front_end_header(h);
+        }
+
+        if (remove == NGX_ERROR) {
+            return NGX_ERROR;
         }
 
         if (!remove || ctx->observe) {
@@ -190,46 +204,38 @@ ngx_mapi_is_front_end_header(ngx_table_elt_t *h)
     len = h->key.len;
 
     switch (h->lowcase_key[0]) {
-
     case 'x':
-
-        /* cheap to ask of each header: "x-b...", or a length of the table */
-
-        if (len > 2 && h->lowcase_key[2] == 'b') {
-            break;
-        }
-
-        /* fall through */
-
     case 'm':
     case 'r':
-
-        if (len < 64 && (ngx_mapi_front_end_lengths & ((uint64_t) 1 << len))) {
-            break;
-        }
-
-        return 0;
+        break;
 
     default:
         return 0;
     }
 
-    for (name = ngx_mapi_front_end_headers; name->len; name++) {
+    if (len > 2 && h->lowcase_key[2] == 'b') {
 
-        len = name->len;
-
-        if (name->data[len - 1] == '*') {
-            len--;
-
-            if (h->key.len < len) {
-                continue;
+        for (name = ngx_mapi_front_end_prefixes; name->len; name++) {
+            if (len >= name->len
+                && ngx_mapi_header_is(h, (char *) name->data, name->len))
+            {
+                return 1;
             }
-
-        } else if (h->key.len != len) {
-            continue;
         }
+    }
 
-        if (ngx_mapi_header_is(h, (char *) name->data, len)) {
+    /* most of Outlook's own headers end here */
+
+    if (len >= 64
+        || !(ngx_mapi_front_end_lengths & ((uint64_t) 1 << len)))
+    {
+        return 0;
+    }
+
+    for (name = ngx_mapi_front_end_headers; name->len; name++) {
+        if (len == name->len
+            && ngx_mapi_header_is(h, (char *) name->data, len))
+        {
             return 1;
         }
     }
@@ -239,18 +245,19 @@ ngx_mapi_is_front_end_header(ngx_table_elt_t *h)
 
 
 /*
- * Notes the first cookie of our name and cuts every one of that name out of
- * the value, in place: the value shrinks inside the client's header buffer,
- * which nobody reads again.  Each byte moves once, however many cookies a
- * client sends.  1 if nothing else is left.
+ * Notes the first cookie of our name and takes every one of that name out of
+ * the value.  What is left is a copy: variables that a rewrite or a map has
+ * asked for already point into the old value.  1 if nothing is left.
  */
 
-static ngx_uint_t
-ngx_mapi_take_cookie(ngx_mapi_ctx_t *ctx, ngx_str_t *value, ngx_uint_t keep)
+static ngx_int_t
+ngx_mapi_take_cookie(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
+    ngx_str_t *value)
 {
-    u_char  *p, *dst, *end, *stop, *next, *name;
+    u_char  *p, *dst, *end, *stop, *next, *name, *left;
 
-    dst = value->data;
+    dst = NULL;
+    left = NULL;
     end = value->data + value->len;
 
     for (p = value->data; p < end; p = next) {
@@ -261,39 +268,45 @@ ngx_mapi_take_cookie(ngx_mapi_ctx_t *ctx, ngx_str_t *value, ngx_uint_t keep)
 
         for (name = p; name < stop && *name == ' '; name++) { /* void */ }
 
-        if (ngx_mapi_is_own_cookie(ctx, name, stop)) {
+        if (!ngx_mapi_is_own_cookie(ctx, name, stop)) {
 
-            ngx_mapi_note_cookie(ctx, name, stop, keep);
-
-            if (keep) {
-                return 0;
+            if (left) {
+                /* in front, the blank goes with what stood there */
+                p = (dst == left) ? name : p;
+                dst = ngx_cpymem(dst, p, next - p);
             }
 
             continue;
         }
 
-        if (dst == value->data && p > dst) {
-            /* what was in front of it is gone, and its blank with that */
-            p = name;
+        ngx_mapi_note_cookie(ctx, name, stop);
+
+        if (ctx->observe) {
+            return 0;
         }
 
-        if (dst < p) {
-            ngx_memmove(dst, p, next - p);
-        }
+        if (left == NULL) {
+            left = ngx_pnalloc(r->pool, value->len);
+            if (left == NULL) {
+                return NGX_ERROR;
+            }
 
-        dst += next - p;
+            dst = ngx_cpymem(left, value->data, p - value->data);
+        }
     }
 
-    if (dst < end) {
+    if (left) {
 
-        /* the last cookie went: the ";" before it goes too */
+        /* if the last cookie went, the ";" before it goes too */
 
-        if (dst > value->data && dst[-1] == ';') {
+        if (dst > left && dst[-1] == ';') {
             dst--;
         }
 
         *dst = '\0';
-        value->len = dst - value->data;
+
+        value->data = left;
+        value->len = dst - left;
     }
 
     return value->len == 0;
@@ -313,11 +326,8 @@ ngx_mapi_is_own_cookie(ngx_mapi_ctx_t *ctx, u_char *p, u_char *end)
 }
 
 
-/* copied: the bytes behind it are about to be moved over it */
-
 static void
-ngx_mapi_note_cookie(ngx_mapi_ctx_t *ctx, u_char *p, u_char *end,
-    ngx_uint_t keep)
+ngx_mapi_note_cookie(ngx_mapi_ctx_t *ctx, u_char *p, u_char *end)
 {
     if (ctx->cookie.data) {
         return;
@@ -334,11 +344,6 @@ ngx_mapi_note_cookie(ngx_mapi_ctx_t *ctx, u_char *p, u_char *end,
 
     if (ctx->cookie.len > MAPI_AFFINITY_VALUE_MAX) {
         ctx->cookie.len = 0;
-    }
-
-    if (!keep) {
-        ngx_memcpy(ctx->cookie_buf, p, ctx->cookie.len);
-        ctx->cookie.data = ctx->cookie_buf;
     }
 }
 
@@ -361,6 +366,9 @@ ngx_mapi_unlink_header(ngx_http_request_t *r, ngx_list_part_t **partp,
 
     list = &r->headers_in.headers;
     part = *partp;
+
+    /* nor is it a header for variables that go by a slot, as $http_cookie */
+    ((ngx_table_elt_t *) part->elts + i)->hash = 0;
 
     if (i + 1 < part->nelts) {
 

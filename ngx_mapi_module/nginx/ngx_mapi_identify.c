@@ -7,9 +7,13 @@
 #include "ngx_mapi_module.h"
 
 
+static ngx_int_t ngx_mapi_identify_mailbox(ngx_http_request_t *r,
+    ngx_mapi_ctx_t *ctx, u_char *query, size_t len);
 static ngx_int_t ngx_mapi_identify_caller(ngx_http_request_t *r,
-    ngx_mapi_ctx_t *ctx);
+    ngx_mapi_ctx_t *ctx, u_char *text);
 static ngx_int_t ngx_mapi_apply_rules(ngx_http_request_t *r,
+    ngx_mapi_ctx_t *ctx, u_char *text);
+static ngx_int_t ngx_mapi_keep_identity(ngx_http_request_t *r,
     ngx_mapi_ctx_t *ctx);
 
 
@@ -22,10 +26,8 @@ static ngx_int_t ngx_mapi_apply_rules(ngx_http_request_t *r,
 ngx_int_t
 ngx_mapi_identify(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
 {
-    u_char        *p, *last;
-    ngx_int_t      rc;
-    mapi_auth_t    auth;
-    mapi_query_t   query;
+    u_char       *p, *last;
+    mapi_auth_t   auth;
 
     p = r->unparsed_uri.data;
     last = p + r->unparsed_uri.len;
@@ -64,7 +66,21 @@ ngx_mapi_identify(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
         p++;
     }
 
-    rc = mapi_request_query(&query, p, last - p, ctx->text);
+    return ngx_mapi_identify_mailbox(r, ctx, p, last - p);
+}
+
+
+/* the text of the identity stays on the stack until it is known to be good */
+
+static ngx_int_t
+ngx_mapi_identify_mailbox(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
+    u_char *p, size_t len)
+{
+    u_char        text[2 * MAPI_IDENTITY_MAX];
+    ngx_int_t     rc;
+    mapi_query_t  query;
+
+    rc = mapi_request_query(&query, p, len, text);
 
     if (rc == MAPI_ERROR) {
         ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
@@ -83,13 +99,43 @@ ngx_mapi_identify(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
             return NGX_HTTP_BAD_REQUEST;
         }
 
-        rc = ngx_mapi_identify_caller(r, ctx);
-        if (rc != NGX_OK) {
-            return rc == NGX_ERROR ? NGX_ERROR : NGX_OK;
+        if (ngx_mapi_identify_caller(r, ctx, text) != NGX_OK) {
+            ngx_memzero(&ctx->identity, sizeof(mapi_identity_t));
+            return NGX_OK;
         }
     }
 
-    return ngx_mapi_apply_rules(r, ctx);
+    if (ngx_mapi_apply_rules(r, ctx, text) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    return ngx_mapi_keep_identity(r, ctx);
+}
+
+
+static ngx_int_t
+ngx_mapi_keep_identity(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
+{
+    u_char           *p;
+    mapi_identity_t  *id;
+
+    id = &ctx->identity;
+
+    p = ngx_pnalloc(r->pool, id->text.len + id->domain.len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_memcpy(p, id->text.data, id->text.len);
+    id->text.data = p;
+
+    if (id->domain.len) {
+        p += id->text.len;
+        ngx_memcpy(p, id->domain.data, id->domain.len);
+        id->domain.data = p;
+    }
+
+    return NGX_OK;
 }
 
 
@@ -100,7 +146,8 @@ ngx_mapi_identify(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
  */
 
 static ngx_int_t
-ngx_mapi_identify_caller(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
+ngx_mapi_identify_caller(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
+    u_char *text)
 {
     ngx_int_t        rc;
     mapi_str_t       user;
@@ -109,7 +156,7 @@ ngx_mapi_identify_caller(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
 
     if (ctx->anchor_header.len
         && mapi_identity_parse_anchor(&ctx->identity, ctx->anchor_header.data,
-                                      ctx->anchor_header.len, ctx->text)
+                                      ctx->anchor_header.len, text)
            == MAPI_OK)
     {
         return NGX_OK;
@@ -124,10 +171,10 @@ ngx_mapi_identify_caller(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
     mapi_auth_parse(&auth, h->value.data, h->value.len);
 
     if (auth.scheme == mapi_auth_basic) {
-        rc = mapi_auth_basic_user(&auth, ctx->text, MAPI_IDENTITY_MAX, &user);
+        rc = mapi_auth_basic_user(&auth, text, MAPI_IDENTITY_MAX, &user);
 
     } else if (mapi_auth_is_connection(&auth)) {
-        rc = mapi_auth_ntlm_user(&auth, ctx->text, MAPI_IDENTITY_MAX, &user);
+        rc = mapi_auth_ntlm_user(&auth, text, MAPI_IDENTITY_MAX, &user);
 
     } else {
         return NGX_DECLINED;
@@ -135,7 +182,7 @@ ngx_mapi_identify_caller(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
 
     if (rc != MAPI_OK
         || mapi_identity_parse_user(&ctx->identity, user.data, user.len,
-                                    ctx->text + MAPI_IDENTITY_MAX)
+                                    text + MAPI_IDENTITY_MAX)
            != MAPI_OK)
     {
         return NGX_DECLINED;
@@ -148,12 +195,12 @@ ngx_mapi_identify_caller(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
 /* mapi_identity_rule: the first rule that matches rewrites, then it is over */
 
 static ngx_int_t
-ngx_mapi_apply_rules(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
+ngx_mapi_apply_rules(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx, u_char *text)
 {
     int              *captures;
     u_char           *captures_data;
     ngx_int_t         rc;
-    ngx_str_t         text, value;
+    ngx_str_t         name, value;
     ngx_uint_t        i, ncaptures;
     mapi_identity_t   id;
     ngx_mapi_rule_t  *rule;
@@ -165,8 +212,8 @@ ngx_mapi_apply_rules(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
         return NGX_OK;
     }
 
-    text.len = ctx->identity.text.len;
-    text.data = ctx->identity.text.data;
+    name.len = ctx->identity.text.len;
+    name.data = ctx->identity.text.data;
 
     /* the captures of the location or of "rewrite" stay what they were */
 
@@ -182,7 +229,7 @@ ngx_mapi_apply_rules(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
 
     for (i = 0; i < ctx->mlcf->rules->nelts; i++) {
 
-        rc = ngx_http_regex_exec(r, rule[i].regex, &text);
+        rc = ngx_http_regex_exec(r, rule[i].regex, &name);
 
         if (rc == NGX_DECLINED) {
             rc = NGX_OK;
@@ -199,13 +246,13 @@ ngx_mapi_apply_rules(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
         }
 
         if (mapi_identity_parse_any(&id, value.data, value.len,
-                                    ctx->text + MAPI_IDENTITY_MAX)
+                                    text + MAPI_IDENTITY_MAX)
             != MAPI_OK)
         {
             ngx_log_error(NGX_LOG_WARN, r->connection->log, 0,
                           "mapi: \"mapi_identity_rule\" made no identity of "
                           "\"%V\": \"%V\", it stays as it was",
-                          &text, &value);
+                          &name, &value);
             break;
         }
 

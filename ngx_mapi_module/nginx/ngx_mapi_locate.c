@@ -9,7 +9,8 @@
 
 static mapi_directory_t *ngx_mapi_directory(ngx_mapi_main_conf_t *mmcf,
     ngx_log_t *log);
-static void ngx_mapi_locate_mailbox(ngx_mapi_ctx_t *ctx, mapi_directory_t *d);
+static void ngx_mapi_locate_mailbox(ngx_http_request_t *r,
+    ngx_mapi_ctx_t *ctx, mapi_directory_t *d);
 static ngx_mapi_place_t *ngx_mapi_locate_place(ngx_mapi_srv_conf_t *mscf,
     mapi_directory_t *d, mapi_guid_t *guid);
 static void ngx_mapi_locate_copies(ngx_mapi_srv_conf_t *mscf,
@@ -49,7 +50,7 @@ ngx_mapi_locate(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
     ngx_mapi_refresh_servers(ctx->mscf, d, r->connection->log);
 
     if (ctx->identity.kind != mapi_identity_none) {
-        ngx_mapi_locate_mailbox(ctx, d);
+        ngx_mapi_locate_mailbox(r, ctx, d);
     }
 
     mapi_directory_end(d);
@@ -100,8 +101,10 @@ ngx_mapi_directory(ngx_mapi_main_conf_t *mmcf, ngx_log_t *log)
 
 
 static void
-ngx_mapi_locate_mailbox(ngx_mapi_ctx_t *ctx, mapi_directory_t *d)
+ngx_mapi_locate_mailbox(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
+    mapi_directory_t *d)
 {
+    u_char            *p;
     mapi_mailbox_t     mailbox;
     ngx_mapi_place_t  *place;
 
@@ -125,13 +128,25 @@ ngx_mapi_locate_mailbox(ngx_mapi_ctx_t *ctx, mapi_directory_t *d)
     ctx->located = 1;
     ctx->known = place->known;
 
-    ctx->database.len = place->name_len;
-    ctx->database.data = ctx->database_buf;
-    ngx_memcpy(ctx->database_buf, place->name, place->name_len);
+    p = ngx_pnalloc(r->pool, place->name_len);
 
-    ctx->ncopies = place->ncopies;
-    ngx_memcpy(ctx->copies, place->copies,
-               place->ncopies * sizeof(ngx_int_t));
+    if (p) {
+        ctx->database.len = place->name_len;
+        ctx->database.data = p;
+        ngx_memcpy(p, place->name, place->name_len);
+    }
+
+    if (place->ncopies == 0) {
+        return;
+    }
+
+    ctx->copies = ngx_palloc(r->pool, place->ncopies * sizeof(ngx_int_t));
+
+    if (ctx->copies) {
+        ctx->ncopies = place->ncopies;
+        ngx_memcpy(ctx->copies, place->copies,
+                   place->ncopies * sizeof(ngx_int_t));
+    }
 }
 
 

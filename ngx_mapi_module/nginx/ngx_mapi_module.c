@@ -70,15 +70,10 @@ ngx_mapi_handler(ngx_http_request_t *r)
     ctx = ngx_mapi_get_ctx(r);
 
     if (ctx == NULL) {
-        ctx = ngx_palloc(r->pool, sizeof(ngx_mapi_ctx_t));
+        ctx = ngx_pcalloc(r->pool, sizeof(ngx_mapi_ctx_t));
         if (ctx == NULL) {
             return NGX_ERROR;
         }
-
-        ngx_memzero(ctx, offsetof(ngx_mapi_ctx_t, database_buf));
-
-        ctx->known = -1;
-        ctx->server = -1;
 
         mmcf = ngx_http_get_module_main_conf(r, ngx_mapi_module);
 
@@ -117,6 +112,8 @@ ngx_mapi_take_road(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
                                                 ngx_mapi_module);
     ctx->observe = (mlcf->mode == ngx_mapi_mode_observe);
     ctx->refused = 0;
+    ctx->known = -1;
+    ctx->server = -1;
 
     /* an internal redirect to another road knows already for whom it is */
 
@@ -148,9 +145,11 @@ ngx_mapi_take_road(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
 
     if (ngx_mapi_select(r, ctx, mlcf->upstream, NULL) != NGX_OK) {
 
-        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                      "mapi: no server of upstream \"%V\" can serve this "
-                      "request", &ctx->mscf->name);
+        if (!ctx->observe) {
+            ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                          "mapi: no server of upstream \"%V\" can serve this "
+                          "request", &ctx->mscf->name);
+        }
 
         return ngx_mapi_refuse(ctx, NGX_HTTP_SERVICE_UNAVAILABLE);
     }

@@ -170,7 +170,8 @@ typedef struct {
 
 /*
  * What one request knows.  Each step of the road writes its own part.
- * Owned by the request's pool; found again after internal redirects.
+ * Owned by the request's pool; found again after internal redirects.  Small,
+ * so that most requests stay within the first block of their pool.
  */
 typedef struct {
     ngx_mapi_srv_conf_t       *mscf;
@@ -196,22 +197,15 @@ typedef struct {
     ngx_str_t                  database;
     ngx_int_t                  known;          /* server's index, or -1 */
     ngx_uint_t                 ncopies;
-    ngx_int_t                  copies[NGX_MAPI_COPIES_MAX];  /* servers */
+    ngx_int_t                 *copies;         /* servers' indices */
 
     /* select */
     ngx_mapi_route_e           route;
     ngx_int_t                  server;         /* index, or -1 */
     ngx_uint_t                 last_resort;    /* nobody passes his check */
-    ngx_str_t                  target;
     mapi_affinity_t           *affinity;       /* opened cookie, or NULL */
 
     u_char                    *activity;       /* the request's GUID */
-
-    /* not cleared: what the views above point into */
-    u_char                     database_buf[NGX_MAPI_DATABASE_MAX];
-    u_char                     target_buf[NGX_MAPI_NAME_MAX];
-    u_char                     cookie_buf[MAPI_AFFINITY_VALUE_MAX];
-    u_char                     text[2 * MAPI_IDENTITY_MAX];
 } ngx_mapi_ctx_t;
 
 
@@ -260,12 +254,18 @@ ngx_int_t ngx_mapi_locate_init_process(ngx_cycle_t *cycle);
 void ngx_mapi_locate_exit_process(ngx_cycle_t *cycle);
 
 /*
- * select: writes route, server and target.  Pure otherwise: counts nothing,
+ * select: writes route and server.  Pure otherwise: counts nothing,
  * holds the peers' read lock only while it looks.  tried may be NULL.
  * NGX_OK, or NGX_BUSY when no server may serve the request (server is -1).
  */
 ngx_int_t ngx_mapi_select(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     ngx_http_upstream_srv_conf_t *us, ngx_mapi_tried_t *tried);
+
+/*
+ * Name of the selected server, empty if none: the worker's own, which a later
+ * commit of the directory may rewrite, so it is asked for when it is needed.
+ */
+void ngx_mapi_target(ngx_mapi_ctx_t *ctx, ngx_str_t *name);
 
 /* 1 if the peer may be connected to; failing counts as alive with "any" */
 ngx_uint_t ngx_mapi_peer_usable(ngx_http_upstream_rr_peer_t *peer,

@@ -87,21 +87,30 @@ ngx_mapi_select(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
 
     if (n < 0) {
         ctx->route = ngx_mapi_route_none;
-        ngx_str_null(&ctx->target);
         return NGX_BUSY;
     }
 
-    /* the worker's table is rewritten by later requests: keep a copy */
-
-    ctx->target.len = ngx_min(s.servers[n].name.len, NGX_MAPI_NAME_MAX);
-    ctx->target.data = ctx->target_buf;
-    ngx_memcpy(ctx->target_buf, s.servers[n].name.data, ctx->target.len);
-
     ngx_log_debug2(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
-                   "mapi: select \"%V\" by %V", &ctx->target,
+                   "mapi: select \"%V\" by %V", &s.servers[n].name,
                    ngx_mapi_route_name(ctx->route));
 
     return NGX_OK;
+}
+
+
+void
+ngx_mapi_target(ngx_mapi_ctx_t *ctx, ngx_str_t *name)
+{
+    ngx_mapi_server_t  *servers;
+
+    if (ctx->server < 0) {
+        ngx_str_null(name);
+        return;
+    }
+
+    servers = ctx->mscf->servers.elts;
+
+    *name = servers[ctx->server].name;
 }
 
 

@@ -160,6 +160,7 @@ ngx_mapi_affinity_seal(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
 {
     time_t                 step, expires;
     ngx_int_t              rc;
+    ngx_str_t              target;
     mapi_str_t             upstream, server;
     mapi_affinity_t        fresh, *affinity;
     mapi_affinity_keys_t  *keys;
@@ -178,8 +179,10 @@ ngx_mapi_affinity_seal(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
         affinity = &fresh;
     }
 
-    server.len = ctx->target.len;
-    server.data = ctx->target.data;
+    ngx_mapi_target(ctx, &target);
+
+    server.len = target.len;
+    server.data = target.data;
 
     step = ngx_max(ctx->mlcf->cookie_lifetime / 16, 1);
     expires = ngx_time() + ctx->mlcf->cookie_lifetime + step - 1;

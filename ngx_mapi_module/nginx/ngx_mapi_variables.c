@@ -214,7 +214,7 @@ ngx_mapi_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v,
         break;
 
     case ngx_mapi_variable_target:
-        s = ctx->target;
+        ngx_mapi_target(ctx, &s);
         break;
 
     case ngx_mapi_variable_route:
