@@ -124,6 +124,39 @@ for my $mode ('mapi', 'mapi owner') {
 }
 
 
+# variables that were asked for before our cookie was taken out
+
+{
+    my $port = free_port();
+
+    start_nginx('cookies',
+                road_http(port => $port, backend => $backend,
+                          hosts => [ 11 ], alive => [], location =>
+                              'if ($http_cookie = no) { return 444; }
+                               if ($cookie_user = no) { return 444; }
+                               proxy_set_header X-User $cookie_user;
+                               proxy_set_header X-All $http_cookie;'));
+
+    for my $case ([ 'MapiAffinity=123456789; user=somebody; z=1',
+                    'user=somebody; z=1' ],
+                  [ 'user=somebody; MapiAffinity=1', 'user=somebody' ])
+    {
+        my ($sent, $left) = @$case;
+        my $client = connect_to($port);
+
+        $client->send(post($mailbox, "Cookie: $sent"));
+        my $peer = $server->accept;
+        my $seen = $peer->read_request;
+
+        is(header($seen, 'Cookie'), $left, "of \"$sent\" passes \"$left\"");
+        is(header($seen, 'X-User'), 'somebody',
+           '... and a variable made of it before stays what it was');
+        is(header($seen, 'X-All'), $sent, '... and that of all cookies');
+        $_->close for $client, $peer;
+    }
+}
+
+
 # "limit_rate 0" is no limit, and no reason to warn
 
 {
