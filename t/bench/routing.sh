@@ -1,0 +1,527 @@
+#!/bin/bash
+#
+# Worker CPU per request of the mapi balancer, side by side with stock nginx
+# and HAProxy: "./build.sh bench routing", explained in docs/benchmarks.md.
+#
+#   BENCH_ROUNDS     interleaved rounds after the warm-up (default 7)
+#   BENCH_SECONDS    of load in each of them (default 2)
+#   BENCH_MAILBOXES  in the directory (default 1000000)
+#   BENCH_ONLY       variants to run beside stock nginx, of: buffered directory
+#                    cookie haproxy (default all)
+#   BENCH_KEEP       a folder that gets the files of callgrind and perf
+
+set -euo pipefail
+
+HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+RUN=$MAPI_RUN/routing
+NGINX=$TEST_NGINX_BINARY
+
+ROUNDS=${BENCH_ROUNDS:-7}
+SECONDS_EACH=${BENCH_SECONDS:-2}
+MAILBOXES=${BENCH_MAILBOXES:-1000000}
+VARIANTS="stock ${BENCH_ONLY:-buffered directory cookie haproxy}"
+COOKIES=5000
+CONNECTIONS=64
+
+export BENCH_TEMPLATE=$HERE/routing-request.txt
+
+PIDS=()
+
+say() { printf '%s\n' "bench routing: $*" >&2; }
+die() { say "$*"; exit 1; }
+
+
+stop_all()
+{
+    local pid
+
+    for pid in "${PIDS[@]}"; do kill "$pid" 2> /dev/null || true; done
+    wait 2> /dev/null || true
+}
+
+
+# the proxy has a core to itself, where there are two
+
+choose_cores()
+{
+    if [ "$(nproc)" -ge 2 ]; then
+        ON_PROXY="taskset -c 1"
+        ON_LOAD="taskset -c 0"
+    else
+        say "one core only: load and proxy disturb each other"
+        ON_PROXY=
+        ON_LOAD=
+    fi
+}
+
+
+choose_ports()
+{
+    local sockets
+
+    sockets='import socket
+s = [socket.socket() for i in range(7)]
+for x in s: x.bind(("", 0))
+print(*[x.getsockname()[1] for x in s])'
+
+    read -r BACKEND STOCK BUFFERED DIRECTORY COOKIE HAPROXY TRACED \
+        < <(python3 -c "$sockets")
+}
+
+
+port_of()
+{
+    case $1 in
+        stock)     echo "$STOCK" ;;
+        buffered)  echo "$BUFFERED" ;;
+        directory) echo "$DIRECTORY" ;;
+        cookie)    echo "$COOKIE" ;;
+        haproxy)   echo "$HAPROXY" ;;
+        *)         die "unknown variant \"$1\"" ;;
+    esac
+}
+
+
+nginx_conf()  # modules, folder
+{
+    cat << CONF
+$1
+${TEST_NGINX_WORKER_USER:+user $TEST_NGINX_WORKER_USER;}
+worker_processes 1;
+pid $2/pid;
+error_log $2/error.log warn;
+
+events {
+    worker_connections 1024;
+}
+
+http {
+    access_log off;
+    server_tokens off;
+    default_type application/mapi-http;
+    keepalive_timeout 90s;
+    keepalive_requests 1000000000;
+    client_header_buffer_size 2k;
+    large_client_header_buffers 8 64k;
+    client_body_temp_path $2/body;
+    proxy_temp_path $2/proxy;
+    fastcgi_temp_path $2/fastcgi;
+    uwsgi_temp_path $2/uwsgi;
+    scgi_temp_path $2/scgi;
+
+CONF
+}
+
+
+# three mailbox servers in one process, fast, with the headers of a real one
+
+backend_conf()
+{
+    nginx_conf "" "$RUN/backend"
+
+    cat << CONF
+    map \$server_addr \$name {
+        127.0.0.11 EX1;
+        127.0.0.12 EX2;
+        127.0.0.13 EX3;
+    }
+
+    server {
+        listen 127.0.0.11:$BACKEND;
+        listen 127.0.0.12:$BACKEND;
+        listen 127.0.0.13:$BACKEND;
+
+        add_header Cache-Control private;
+        add_header X-RequestType \$http_x_requesttype;
+        add_header X-ResponseCode 0;
+        add_header X-RequestId \$http_x_requestid;
+        add_header X-ClientInfo \$http_x_clientinfo;
+        add_header X-ServerApplication Exchange/15.02.1544.004;
+        add_header X-ExpirationInfo 900000;
+        add_header X-PendingPeriod 15000;
+        add_header X-FEServer \$name;
+        add_header X-BEServer \$name;
+        add_header X-DiagInfo \$name;
+        add_header request-id 3fae9a43-5f26-4b7f-9fb2-1a5eb8d1f4ca;
+        add_header Set-Cookie "MapiSequence=32-n0Jv3g==; path=/mapi/emsmdb; secure; HttpOnly";
+        return 200 "PROCESSING\r\nDONE\r\nX-ElapsedTime: 5\r\nX-StartTime: Mon, 02 Mar 2026 10:11:12 GMT\r\n\r\n0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+    }
+}
+CONF
+}
+
+
+# "stock" and the module: the same settings but for what is measured
+
+proxy_conf()  # variant, port, folder
+{
+    local buffering=off http= location= upstream= modules=
+
+    case $1 in
+        buffered)  buffering=on ;;
+        directory) http="mapi_directory $RUN/lmdb;" ;;
+        cookie)    http="mapi_affinity_key $RUN/key;" ;;
+    esac
+
+    case $1 in
+        directory|cookie)
+            modules=$(printf '%s\n' "$MAPI_MODULES" \
+                      | grep -v mailbox_module || true)
+            upstream="mapi;"
+            location="mapi on;" ;;
+    esac
+
+    nginx_conf "$modules" "$3"
+
+    cat << CONF
+    $http
+
+    upstream mailbox {
+        $upstream
+        server 127.0.0.11:$BACKEND;
+        server 127.0.0.12:$BACKEND;
+        server 127.0.0.13:$BACKEND;
+        keepalive 256;
+        keepalive_requests 1000000000;
+    }
+
+    server {
+        listen 127.0.0.1:$2;
+
+        location /mapi/ {
+            $location
+            proxy_pass http://mailbox;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_set_header Host \$host;
+            proxy_buffering $buffering;
+            proxy_max_temp_file_size 0;
+            proxy_connect_timeout 3s;
+            proxy_read_timeout 120s;
+            proxy_socket_keepalive on;
+            client_body_buffer_size 320k;
+            client_max_body_size 1m;
+        }
+    }
+}
+CONF
+}
+
+
+haproxy_conf()
+{
+    cat << CONF
+global
+    nbthread 1
+    maxconn 4096
+
+defaults
+    mode http
+    timeout connect 3s
+    timeout client 90s
+    timeout server 120s
+    option http-keep-alive
+    http-reuse always
+
+listen mapi
+    bind 127.0.0.1:$HAPROXY
+    balance roundrobin
+    cookie SRV insert indirect nocache
+    server ex1 127.0.0.11:$BACKEND cookie ex1
+    server ex2 127.0.0.12:$BACKEND cookie ex2
+    server ex3 127.0.0.13:$BACKEND cookie ex3
+CONF
+}
+
+
+# start_nginx FOLDER CORE-PREFIX: sets MASTER
+
+start_nginx()
+{
+    $2 "$NGINX" -p "$1" -c "$1/nginx.conf" -g 'daemon off;' \
+        2>> "$1/stderr" &
+    MASTER=$!
+    PIDS+=("$MASTER")
+}
+
+
+wait_port()  # port, who
+{
+    local i
+
+    for i in {1..200}; do
+        if (: < "/dev/tcp/$3/$1") 2> /dev/null; then return; fi
+        sleep 0.05
+    done
+
+    cat "$RUN/$2/stderr" "$RUN/$2/error.log" >&2 2> /dev/null || true
+    die "$2 does not listen on $3:$1"
+}
+
+
+make_directory()
+{
+    local csv=$RUN/csv
+
+    say "$MAILBOXES mailboxes: making the CSV files"
+    python3 "$HERE/../lib/gen-csv.py" --mailboxes "$MAILBOXES" \
+        --databases 60 --servers 3 \
+        --addresses 127.0.0.11,127.0.0.12,127.0.0.13 --out "$csv"
+    python3 -c 'import csv, sys
+for row in csv.DictReader(open(sys.argv[1], encoding="utf-8-sig")):
+    print(row["ExchangeGuid"])' "$csv/mailboxes.csv" > "$RUN/known"
+
+    say "$MAILBOXES mailboxes: import"
+    mkdir "$RUN/lmdb"
+    if [ -n "${TEST_NGINX_WORKER_USER:-}" ]; then
+        chown "root:$TEST_NGINX_WORKER_USER" "$RUN/lmdb"
+        chmod 2770 "$RUN/lmdb"
+    fi
+
+    "$MAPI_BUILD/mapi-directory" -d "$RUN/lmdb" import \
+        --servers "$csv/servers.csv" --databases "$csv/databases.csv" \
+        --mailboxes "$csv/mailboxes.csv"
+    rm -rf "$csv"
+}
+
+
+start_variant()
+{
+    local port
+
+    port=$(port_of "$1")
+    mkdir "$RUN/$1"
+
+    if [ "$1" = haproxy ]; then
+        haproxy_conf > "$RUN/haproxy/haproxy.cfg"
+        $ON_PROXY haproxy -db -f "$RUN/haproxy/haproxy.cfg" \
+            2> "$RUN/haproxy/stderr" &
+        PIDS+=("$!")
+        wait_port "$port" haproxy 127.0.0.1
+        WORKER[haproxy]=$!
+        return
+    fi
+
+    proxy_conf "$1" "$port" "$RUN/$1" > "$RUN/$1/nginx.conf"
+    start_nginx "$RUN/$1" "$ON_PROXY"
+    wait_port "$port" "$1" 127.0.0.1
+    WORKER[$1]=$(pgrep -P "$MASTER")
+}
+
+
+# what each variant's clients ask for
+
+make_keys()
+{
+    local i
+
+    python3 -c 'import sys, uuid
+for i in range(int(sys.argv[1])): print(uuid.uuid4())' \
+        "$COOKIES" > "$RUN/unknown"
+
+    if [ ! -e "$RUN/known" ]; then
+        cp "$RUN/unknown" "$RUN/known"
+    fi
+
+    for i in $VARIANTS; do
+        KEYS[$i]=$RUN/known
+    done
+
+    if [ -n "${WORKER[cookie]:-}" ]; then
+        say "cookie: $COOKIES first answers"
+        python3 "$HERE/routing-client.py" "$COOKIE" "$RUN/unknown" \
+            "$COOKIES" --save "$RUN/cookies" >&2
+        KEYS[cookie]=$RUN/cookies
+    fi
+
+    if [ -n "${WORKER[haproxy]:-}" ]; then
+        awk '{ print $1 " SRV=ex" NR % 3 + 1 }' "$RUN/unknown" \
+            > "$RUN/haproxy/keys"
+        KEYS[haproxy]=$RUN/haproxy/keys
+    fi
+}
+
+
+# It is no use to be fast and wrong: 20 mailboxes reach the server that the
+# directory names, and the cookie's clients the server that they had.
+
+check_routes()
+{
+    local mailbox expected got server
+
+    if [ -n "${WORKER[directory]:-}" ]; then
+        for mailbox in $(shuf -n 20 "$RUN/known"); do
+            expected=$("$MAPI_BUILD/mapi-directory" -d "$RUN/lmdb" \
+                       lookup "$mailbox" | sed -n 's/^server: *//p')
+            expected=${expected%%.*}
+            echo "$mailbox" > "$RUN/one"
+            got=$(python3 "$HERE/routing-client.py" "$DIRECTORY" "$RUN/one" 1)
+            [ "${got%=1}" = "${expected^^}" ] \
+                || die "mailbox $mailbox is on $expected, but reached $got"
+        done
+        say "directory: 20 mailboxes of 20 reach their servers"
+    fi
+
+    if [ -n "${WORKER[cookie]:-}" ]; then
+        shuf -n 300 "$RUN/cookies" > "$RUN/some"
+        got=$(python3 "$HERE/routing-client.py" "$COOKIE" "$RUN/some" 300 \
+              --save "$RUN/again")
+        say "cookie: 300 mailboxes with cookies reach $got"
+    fi
+}
+
+
+# load VARIANT SECONDS SEED [KEYS]: prints nanoseconds on the CPU, and requests
+
+load()
+{
+    local after before errors line requests status
+
+    before=$(cut -d' ' -f1 "/proc/${WORKER[$1]}/schedstat")
+
+    line=$(BENCH_KEYS=${4:-${KEYS[$1]}} BENCH_SEED=$3 \
+           $ON_LOAD wrk -t 1 -c $CONNECTIONS -d "$2s" -s "$HERE/routing.lua" \
+               "http://127.0.0.1:$(port_of "$1")" | grep '^RESULT')
+
+    after=$(cut -d' ' -f1 "/proc/${WORKER[$1]}/schedstat")
+
+    read -r _ requests status errors _ <<< "$line"
+    [ "$status" = 0 ] && [ "$errors" = 0 ] \
+        || die "$1: $status failed answers, $errors failed connections"
+
+    echo "$((after - before)) $requests"
+}
+
+
+# In each round every variant has its turn, beside stock nginx, which is under
+# the same load at the same time on the same core: what else this machine does
+# meets both alike.
+
+measure_cpu()
+{
+    local beside keys round variant
+
+    say "load: $CONNECTIONS connections for $SECONDS_EACH s, stock beside" \
+        "each; a warm-up and $ROUNDS rounds of: $VARIANTS"
+
+    for ((round = 0; round <= ROUNDS; round++)); do
+        for variant in $VARIANTS; do
+            [ "$variant" != stock ] || continue
+
+            # as many mailboxes for both: wrk takes as long to read them
+            keys=$RUN/unknown
+            [ "${KEYS[$variant]}" != "$RUN/known" ] || keys=$RUN/known
+
+            load stock "$SECONDS_EACH" "$((round + 1))" "$keys" \
+                > "$RUN/beside" &
+            beside=$!
+            load "$variant" "$SECONDS_EACH" "$((round + 1))" > "$RUN/one"
+            wait "$beside"
+
+            [ "$round" = 0 ] || echo "$variant $(cat "$RUN/one")" \
+                                     "$(cat "$RUN/beside")" >> "$RUN/results"
+        done
+        [ ! -t 2 ] || printf '\rround %d of %d ' "$round" "$ROUNDS" >&2
+    done
+    [ ! -t 2 ] || printf '\r                    \r' >&2
+}
+
+
+# where the time goes, for who asked: perf's samples of each worker under load
+
+profile()
+{
+    local variant
+
+    [ -d "${BENCH_KEEP:-/nowhere}" ] || return 0
+    command -v perf > /dev/null || return 0
+
+    for variant in $VARIANTS; do
+        perf record -q -e cpu-clock -F 4000 -p "${WORKER[$variant]}" \
+            -o "$BENCH_KEEP/perf.$variant" 2> /dev/null &
+        load "$variant" "$SECONDS_EACH" 1 > /dev/null
+        kill -INT "$!"
+        wait "$!" || true
+    done
+}
+
+
+# Instructions outside the kernel, counted by valgrind: the same in every run,
+# so a second measure that no neighbour of this machine disturbs.
+
+measure_instructions()
+{
+    local count first folder second variant
+
+    command -v valgrind > /dev/null \
+        || { say "no valgrind, instructions are not counted"; return; }
+
+    say "instructions: a few minutes in valgrind"
+
+    for variant in $VARIANTS; do
+        case $variant in haproxy|buffered) continue ;; esac
+
+        # what start and first requests take falls out of the difference
+        for count in 400 2400; do
+            folder=$RUN/$variant-$count
+            mkdir "$folder"
+            proxy_conf "$variant" "$TRACED" "$folder" > "$folder/nginx.conf"
+
+            valgrind --tool=callgrind --log-file="$folder/valgrind" \
+                --callgrind-out-file="$folder/callgrind" \
+                "$NGINX" -p "$folder" -c "$folder/nginx.conf" \
+                -g 'daemon off; master_process off;' 2> "$folder/stderr" &
+            PIDS+=("$!")
+            wait_port "$TRACED" "$variant-$count" 127.0.0.1
+
+            python3 "$HERE/routing-client.py" "$TRACED" "${KEYS[$variant]}" \
+                "$count" > /dev/null
+            kill -QUIT "${PIDS[-1]}"
+            wait "${PIDS[-1]}" || true
+            unset "PIDS[-1]"
+        done
+
+        if [ -d "${BENCH_KEEP:-/nowhere}" ]; then
+            cp "$folder/callgrind" "$BENCH_KEEP/callgrind.$variant"
+        fi
+
+        first=$(sed -n 's/.*Collected : *//p' "$RUN/$variant-400/valgrind")
+        second=$(sed -n 's/.*Collected : *//p' "$RUN/$variant-2400/valgrind")
+        echo "$variant $(((second - first) / 2000))" >> "$RUN/instructions"
+    done
+}
+
+
+trap stop_all EXIT
+trap 'exit 130' INT TERM HUP
+
+declare -A KEYS WORKER
+
+case ${MAPI_FLAVOUR:-} in
+    *sanitize*) die "with sanitizers there is nothing to measure" ;;
+esac
+
+mkdir -p "$RUN"
+choose_cores
+choose_ports
+
+openssl rand -hex 32 > "$RUN/key"
+mkdir "$RUN/backend"
+backend_conf > "$RUN/backend/nginx.conf"
+start_nginx "$RUN/backend" "$ON_LOAD"
+wait_port "$BACKEND" backend 127.0.0.11
+
+case " $VARIANTS " in *" directory "*) make_directory ;; esac
+
+for variant in $VARIANTS; do start_variant "$variant"; done
+
+make_keys
+check_routes
+
+measure_cpu
+profile
+measure_instructions
+
+python3 "$HERE/routing-report.py" "$RUN/results" "$RUN/instructions"
+
+grep -h -E '\[(alert|emerg|crit|error)\]' "$RUN"/*/error.log >&2 || true
