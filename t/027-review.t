@@ -176,4 +176,95 @@ for my $mode ('mapi', 'mapi owner') {
               'only a limit_rate that limits is warned of');
 }
 
+
+# a subrequest brings headers that nobody has looked at
+
+SKIP: {
+    skip 'nginx without auth_request', 2
+        if `$ENV{TEST_NGINX_BINARY} -V 2>&1` !~ /auth_request/;
+
+    my $port = free_port();
+    my $front = start_nginx('subrequest', <<"EOT");
+http {
+    access_log off;
+    $http11
+
+    upstream exchange {
+        mapi;
+        server 127.0.0.11:$backend;
+    }
+
+    server {
+        listen 127.0.0.1:$port;
+
+        location /other/ {
+            auth_request /mapi/emsmdb/;
+            root /nonexistent;
+        }
+
+        location /mapi/ {
+            mapi on;
+            proxy_pass http://exchange;
+        }
+    }
+}
+EOT
+
+    my $client = connect_to($port);
+
+    $client->send(request('GET', "/other/?MailboxId=$mailbox",
+                          'X-CommonAccessToken: me'));
+
+    is($client->read_answer->{status}, 403,
+       'a subrequest from elsewhere does not enter the road');
+    like(log_of($front), qr/\[error\].*mapi: subrequest .* refused/,
+         '... and the log says so');
+    $client->close;
+    stop_nginx($front);
+}
+
+
+# when nobody is alive: said once, and once when somebody is again
+
+{
+    my $port = free_port();
+    my $dead = free_port('127.0.0.12');
+    my $front = start_nginx('despair', <<"EOT");
+http {
+    access_log off;
+    $http11
+
+    upstream exchange {
+        mapi;
+        server 127.0.0.12:$dead fail_timeout=2s;
+        server 127.0.0.13:$dead fail_timeout=2s;
+    }
+
+    server {
+        listen 127.0.0.1:$port;
+
+        location /mapi/ {
+            mapi on;
+            proxy_pass http://exchange;
+        }
+    }
+}
+EOT
+
+    my @status;
+
+    for (1 .. 3) {
+        my $client = connect_to($port);
+
+        $client->send(post($mailbox));
+        push @status, $client->read_answer->{status};
+        $client->close;
+    }
+
+    is("@status", '503 503 503', 'nobody is alive, everybody is asked');
+    is(() = log_of($front) =~ /\[crit\].*no server of upstream "exchange" is/g,
+       1, '... and the log says so once');
+    stop_nginx($front);
+}
+
 done_testing();

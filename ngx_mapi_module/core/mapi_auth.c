@@ -123,7 +123,9 @@ mapi_auth_parse(mapi_auth_t *a, const unsigned char *p, size_t len)
 
     scheme = p;
 
-    while (p < end && !mapi_auth_blank(*p)) {
+    /* where a blank should follow and something else does, it is a token too */
+
+    while (p < end && mapi_auth_tchar(*p)) {
         p++;
     }
 

@@ -8,6 +8,8 @@
 
 
 static ngx_int_t ngx_mapi_handler(ngx_http_request_t *r);
+static ngx_int_t ngx_mapi_subrequest(ngx_http_request_t *r,
+    ngx_mapi_ctx_t *ctx, ngx_mapi_loc_conf_t *mlcf);
 static ngx_int_t ngx_mapi_take_road(ngx_http_request_t *r,
     ngx_mapi_ctx_t *ctx, ngx_mapi_loc_conf_t *mlcf);
 static ngx_int_t ngx_mapi_refuse(ngx_mapi_ctx_t *ctx, ngx_int_t status);
@@ -63,11 +65,15 @@ ngx_mapi_handler(ngx_http_request_t *r)
 
     mlcf = ngx_http_get_module_loc_conf(r, ngx_mapi_module);
 
-    if (mlcf->upstream == NULL || r != r->main) {
+    if (mlcf->upstream == NULL) {
         return NGX_DECLINED;
     }
 
     ctx = ngx_mapi_get_ctx(r);
+
+    if (r != r->main) {
+        return ngx_mapi_subrequest(r, ctx, mlcf);
+    }
 
     if (ctx == NULL) {
         ctx = ngx_pcalloc(r->pool, sizeof(ngx_mapi_ctx_t));
@@ -86,6 +92,28 @@ ngx_mapi_handler(ngx_http_request_t *r)
     }
 
     return ngx_mapi_take_road(r, ctx, mlcf);
+}
+
+
+/*
+ * A subrequest has its main request's headers and cannot be rid of single
+ * ones.  Those of a main request on the road have lost what only a front end
+ * may set; from elsewhere (auth_request, SSI) nobody has looked at them.
+ */
+
+static ngx_int_t
+ngx_mapi_subrequest(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
+    ngx_mapi_loc_conf_t *mlcf)
+{
+    if (mlcf->mode == ngx_mapi_mode_observe || (ctx && !ctx->observe)) {
+        return NGX_DECLINED;
+    }
+
+    ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                  "mapi: subrequest \"%V\" refused: only the main request may "
+                  "enter a location with \"mapi on\"", &r->uri);
+
+    return NGX_HTTP_FORBIDDEN;
 }
 
 

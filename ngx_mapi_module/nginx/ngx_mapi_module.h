@@ -139,6 +139,7 @@ typedef struct {
     uint64_t                   generation;
     time_t                     refreshed;
     ngx_mapi_place_t          *places;    /* NGX_MAPI_PLACES */
+    ngx_uint_t                 all_fail;  /* and the log says so */
 } ngx_mapi_srv_conf_t;
 
 

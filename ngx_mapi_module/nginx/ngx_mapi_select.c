@@ -26,6 +26,8 @@ typedef struct {
 
 static void ngx_mapi_select_look(ngx_mapi_select_t *s,
     ngx_http_upstream_srv_conf_t *us, ngx_mapi_tried_t *tried);
+static void ngx_mapi_select_report(ngx_http_request_t *r,
+    ngx_mapi_select_t *s);
 static void ngx_mapi_select_look_group(ngx_mapi_select_t *s,
     ngx_http_upstream_rr_peers_t *peers, ngx_mapi_tried_t *tried,
     ngx_uint_t *np, ngx_uint_t *nalive);
@@ -62,6 +64,10 @@ ngx_mapi_select(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     s.servers = ctx->mscf->servers.elts;
 
     ngx_mapi_select_look(&s, us, tried);
+
+    if (s.all_fail != s.mscf->all_fail) {
+        ngx_mapi_select_report(r, &s);
+    }
 
     if (ctx->located) {
 
@@ -111,6 +117,26 @@ ngx_mapi_target(ngx_mapi_ctx_t *ctx, ngx_str_t *name)
     servers = ctx->mscf->servers.elts;
 
     *name = servers[ctx->server].name;
+}
+
+
+/* once for each turn of events, and for each worker that sees it */
+
+static void
+ngx_mapi_select_report(ngx_http_request_t *r, ngx_mapi_select_t *s)
+{
+    s->mscf->all_fail = s->all_fail;
+
+    if (s->all_fail) {
+        ngx_log_error(NGX_LOG_CRIT, r->connection->log, 0,
+                      "mapi: no server of upstream \"%V\" is alive: those that "
+                      "failed are asked all the same", &s->mscf->name);
+        return;
+    }
+
+    ngx_log_error(NGX_LOG_WARN, r->connection->log, 0,
+                  "mapi: upstream \"%V\" has a server alive again",
+                  &s->mscf->name);
 }
 
 

@@ -47,11 +47,12 @@ test_parse(void **state)
         { "Negotiate ", mapi_auth_negotiate, "", 0 },
         { "Nego2", mapi_auth_nego2, "", 0 },
         { "NTLMfoo x", mapi_auth_other, "x", 0 },
-        { "NTLM,Basic x", mapi_auth_other, "x", 0 },
+        { "NTLM\x0bTlRM", mapi_auth_ntlm, "\x0bTlRM", 1 },
+        { "NTLM,Basic x", mapi_auth_ntlm, ",Basic x", 1 },
         { "Nego x", mapi_auth_other, "x", 0 },
         { "Negotiate2 x", mapi_auth_other, "x", 0 },
         { "Digest username=\"a\"", mapi_auth_other, "username=\"a\"", 0 },
-        { "Basic\nYTpi", mapi_auth_other, "", 0 },
+        { "Basic\nYTpi", mapi_auth_basic, "\nYTpi", 0 },
         { "NTLM a b", mapi_auth_ntlm, "a b", 1 }
     };
 
