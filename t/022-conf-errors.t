@@ -533,12 +533,12 @@ servers "127.0.0.11:8" and "127.0.0.11:9" of an upstream with "mapi" are one hos
 
 === TEST 38: one host in two cases
 --- http_config eval
-::upstream(q{mapi; server LOCALHOST:8; server localhost:9;})
+::upstream(q{mapi; server [FD00::A]:8; server [fd00::a]:9;})
 --- config eval
 ::road('')
 --- must_die
 --- error_log
-servers "LOCALHOST:8" and "localhost:9" of an upstream with "mapi" are one host
+servers "[FD00::A]:8" and "[fd00::a]:9" of an upstream with "mapi" are one host
 
 
 

@@ -36,7 +36,7 @@ sub run {
     if ($pid == 0) {
         open STDOUT, '>', "$dir/out" or die $!;
         open STDERR, '>', "$dir/err" or die $!;
-        exec $cmd, @args or POSIX::_exit(126);
+        exec { $cmd } $cmd, @args or POSIX::_exit(126);
     }
     waitpid $pid, 0;
     my $code = $? & 127 ? "signal " . ($? & 127) : $? >> 8;
