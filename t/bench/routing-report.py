@@ -4,7 +4,8 @@
 usage: routing-report.py RESULTS [INSTRUCTIONS]
 
 A line of RESULTS is "VARIANT NANOSECONDS REQUESTS", followed by the same two
-numbers of stock nginx, which ran beside it: ratios are taken between these.
+numbers of stock nginx for the turns before and after: the ratio is taken to
+the mean of these.
 INSTRUCTIONS, if it exists, has "VARIANT INSTRUCTIONS" lines.
 """
 
@@ -32,14 +33,14 @@ def read_results(path):
     with open(path) as f:
         for line in f:
             variant, *numbers = line.split()
-            time, requests, time_beside, requests_beside = map(int, numbers)
-            one = time / requests / 1000
-            beside = time_beside / requests_beside / 1000
+            numbers = [int(n) for n in numbers]
+            one, before, after = [numbers[i] / numbers[i + 1] / 1000
+                                  for i in (0, 2, 4)]
 
             cpu[variant].append(one)
-            cpu["stock"].append(beside)
-            ratios[variant].append(one / beside)
-            total += requests + requests_beside
+            cpu["stock"].append(after)
+            ratios[variant].append(2 * one / (before + after))
+            total += numbers[1] + numbers[5]
 
     return cpu, ratios, total
 
@@ -62,7 +63,7 @@ def main():
 
     print()
     print("%-33s %-20s  %-20s  %s" % ("", "us CPU per request",
-                                      "x stock beside it", "instructions"))
+                                      "x stock next to it", "instructions"))
     print("%-33s %-20s  %-20s  %s" % ("worker of", "median  min..max",
                                       "median  min..max",
                                       "per request  x"))

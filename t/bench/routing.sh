@@ -3,10 +3,10 @@
 # Worker CPU per request of the mapi balancer, side by side with stock nginx
 # and HAProxy: "./build.sh bench routing", explained in docs/benchmarks.md.
 #
-#   BENCH_ROUNDS     interleaved rounds after the warm-up (default 7)
+#   BENCH_ROUNDS     interleaved rounds after the warm-up (default 9)
 #   BENCH_SECONDS    of load in each of them (default 2)
 #   BENCH_MAILBOXES  in the directory (default 1000000)
-#   BENCH_ONLY       variants to run beside stock nginx, of: buffered directory
+#   BENCH_ONLY       variants to compare with stock, of: buffered directory
 #                    cookie haproxy (default all)
 #   BENCH_KEEP       a folder that gets the files of callgrind and perf
 
@@ -16,10 +16,11 @@ HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 RUN=$MAPI_RUN/routing
 NGINX=$TEST_NGINX_BINARY
 
-ROUNDS=${BENCH_ROUNDS:-7}
+ROUNDS=${BENCH_ROUNDS:-9}
 SECONDS_EACH=${BENCH_SECONDS:-2}
 MAILBOXES=${BENCH_MAILBOXES:-1000000}
 VARIANTS="stock ${BENCH_ONLY:-buffered directory cookie haproxy}"
+ASKED=200000    # mailboxes of the directory, for wrk to start fast
 COOKIES=5000
 CONNECTIONS=64
 
@@ -269,7 +270,8 @@ make_directory()
         --addresses 127.0.0.11,127.0.0.12,127.0.0.13 --out "$csv"
     python3 -c 'import csv, sys
 for row in csv.DictReader(open(sys.argv[1], encoding="utf-8-sig")):
-    print(row["ExchangeGuid"])' "$csv/mailboxes.csv" > "$RUN/known"
+    print(row["ExchangeGuid"])' "$csv/mailboxes.csv" \
+        | shuf -n "$ASKED" > "$RUN/known"
 
     say "$MAILBOXES mailboxes: import"
     mkdir "$RUN/lmdb"
@@ -371,7 +373,7 @@ check_routes()
 }
 
 
-# load VARIANT SECONDS SEED [KEYS]: prints nanoseconds on the CPU, and requests
+# load VARIANT SECONDS SEED: prints nanoseconds on the CPU, and requests
 
 load()
 {
@@ -379,7 +381,7 @@ load()
 
     before=$(cut -d' ' -f1 "/proc/${WORKER[$1]}/schedstat")
 
-    line=$(BENCH_KEYS=${4:-${KEYS[$1]}} BENCH_SEED=$3 \
+    line=$(BENCH_KEYS=${KEYS[$1]} BENCH_SEED=$3 \
            $ON_LOAD wrk -t 1 -c $CONNECTIONS -d "$2s" -s "$HERE/routing.lua" \
                "http://127.0.0.1:$(port_of "$1")" | grep '^RESULT')
 
@@ -393,34 +395,29 @@ load()
 }
 
 
-# In each round every variant has its turn, beside stock nginx, which is under
-# the same load at the same time on the same core: what else this machine does
-# meets both alike.
+# In each round every variant has its turn, between two turns of stock nginx:
+# what else this machine does meets both alike, as far as it lasts.
 
 measure_cpu()
 {
-    local beside keys round variant
+    local after before one round variant
 
-    say "load: $CONNECTIONS connections for $SECONDS_EACH s, stock beside" \
-        "each; a warm-up and $ROUNDS rounds of: $VARIANTS"
+    say "load: $CONNECTIONS connections for $SECONDS_EACH s, stock before and" \
+        "after each; a warm-up and $ROUNDS rounds of: $VARIANTS"
 
     for ((round = 0; round <= ROUNDS; round++)); do
+        before=$(load stock "$SECONDS_EACH" "$((round + 1))")
+
         for variant in $VARIANTS; do
             [ "$variant" != stock ] || continue
 
-            # as many mailboxes for both: wrk takes as long to read them
-            keys=$RUN/unknown
-            [ "${KEYS[$variant]}" != "$RUN/known" ] || keys=$RUN/known
-
-            load stock "$SECONDS_EACH" "$((round + 1))" "$keys" \
-                > "$RUN/beside" &
-            beside=$!
-            load "$variant" "$SECONDS_EACH" "$((round + 1))" > "$RUN/one"
-            wait "$beside"
-
-            [ "$round" = 0 ] || echo "$variant $(cat "$RUN/one")" \
-                                     "$(cat "$RUN/beside")" >> "$RUN/results"
+            one=$(load "$variant" "$SECONDS_EACH" "$((round + 1))")
+            after=$(load stock "$SECONDS_EACH" "$((round + 1))")
+            [ "$round" = 0 ] \
+                || echo "$variant $one $before $after" >> "$RUN/results"
+            before=$after
         done
+
         [ ! -t 2 ] || printf '\rround %d of %d ' "$round" "$ROUNDS" >&2
     done
     [ ! -t 2 ] || printf '\r                    \r' >&2
