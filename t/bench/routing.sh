@@ -289,7 +289,7 @@ for row in csv.DictReader(open(sys.argv[1], encoding="utf-8-sig")):
 
 start_variant()
 {
-    local port
+    local children port
 
     port=$(port_of "$1")
     mkdir "$RUN/$1"
@@ -307,7 +307,8 @@ start_variant()
     proxy_conf "$1" "$port" "$RUN/$1" > "$RUN/$1/nginx.conf"
     start_nginx "$RUN/$1" "$ON_PROXY"
     wait_port "$port" "$1" 127.0.0.1
-    WORKER[$1]=$(pgrep -P "$MASTER")
+    read -r children < "/proc/$MASTER/task/$MASTER/children"
+    WORKER[$1]=${children%% *}
 }
 
 
