@@ -307,7 +307,7 @@ start_variant()
     proxy_conf "$1" "$port" "$RUN/$1" > "$RUN/$1/nginx.conf"
     start_nginx "$RUN/$1" "$ON_PROXY"
     wait_port "$port" "$1" 127.0.0.1
-    read -r children < "/proc/$MASTER/task/$MASTER/children"
+    children=$(< "/proc/$MASTER/task/$MASTER/children")
     WORKER[$1]=${children%% *}
 }
 
