@@ -161,7 +161,12 @@ proxy_conf()  # variant, port, folder
     case $1 in
         buffered)  buffering=on ;;
         directory) http="mapi_directory $RUN/lmdb;" ;;
-        cookie)    http="mapi_affinity_key $RUN/key;" ;;
+
+        # wrk sends the cookies it began with, where clients send back the
+        # last answer's: a lifetime so long that both are the same
+
+        cookie)    http="mapi_affinity_key $RUN/key;
+    mapi_affinity_cookie MapiAffinity lifetime=8h;" ;;
     esac
 
     case $1 in
