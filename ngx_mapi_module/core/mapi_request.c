@@ -227,22 +227,60 @@ mapi_request_split(mapi_request_params_t *params, const unsigned char *p,
 }
 
 
+/*
+ * The query that Outlook sends: MailboxId and nothing else, nothing escaped.
+ * MAPI_DECLINED if it is another one, for the general way to read.
+ */
+
+static int
+mapi_request_plain(mapi_query_t *q, const unsigned char *query, size_t len,
+    unsigned char *buf)
+{
+    static const mapi_str_t  name = mapi_string("MailboxId=");
+
+    if (len <= name.len || len - name.len > MAPI_IDENTITY_MAX
+        || memcmp(query, name.data, name.len) != 0)
+    {
+        return MAPI_DECLINED;
+    }
+
+    query += name.len;
+    len -= name.len;
+
+    if (memchr(query, '%', len) || memchr(query, '&', len)
+        || memchr(query, '#', len))
+    {
+        return MAPI_DECLINED;
+    }
+
+    return mapi_identity_parse_mailbox_id(&q->identity, query, len, buf);
+}
+
+
 int
 mapi_request_query(mapi_query_t *q, const unsigned char *query, size_t len,
     unsigned char *buf)
 {
     size_t                  n;
+    int                     rc;
     mapi_str_t             *v;
     unsigned char          *smtp;
     mapi_identity_t         address;
     mapi_request_params_t   params;
 
     memset(q, 0, sizeof(mapi_query_t));
-    memset(&address, 0, sizeof(mapi_identity_t));
 
     if (len == 0) {
         return MAPI_DECLINED;
     }
+
+    rc = mapi_request_plain(q, query, len, buf);
+
+    if (rc != MAPI_DECLINED) {
+        return rc;
+    }
+
+    memset(&address, 0, sizeof(mapi_identity_t));
 
     if (mapi_request_split(&params, query, len) != MAPI_OK
         || params.count[mapi_param_mailbox] > 1

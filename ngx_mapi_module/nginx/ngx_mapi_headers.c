@@ -9,8 +9,8 @@
 
 /*
  * Request headers that only a front end may set: a mailbox server believes
- * them.  In lower case, by length; "-" stands for "_" too, because IIS hands
- * both to its applications as one.
+ * them.  In lower case; "-" stands for "_" too, because IIS hands both to its
+ * applications as one.
  */
 
 static ngx_str_t  ngx_mapi_front_end_headers[] = {
@@ -104,6 +104,19 @@ ngx_mapi_read_headers(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
         }
 
         h = (ngx_table_elt_t *) part->elts + i;
+
+        switch (h->lowcase_key[0]) {
+        case 'c':
+        case 'm':
+        case 'r':
+        case 'x':
+            break;
+
+        default:
+            /* no name that is looked for begins like this */
+            continue;
+        }
+
         remove = 0;
 
         switch (h->key.len) {
@@ -203,16 +216,6 @@ ngx_mapi_is_front_end_header(ngx_table_elt_t *h)
 
     len = h->key.len;
 
-    switch (h->lowcase_key[0]) {
-    case 'x':
-    case 'm':
-    case 'r':
-        break;
-
-    default:
-        return 0;
-    }
-
     if (len > 2 && h->lowcase_key[2] == 'b') {
 
         for (name = ngx_mapi_front_end_prefixes; name->len; name++) {
@@ -223,8 +226,6 @@ ngx_mapi_is_front_end_header(ngx_table_elt_t *h)
             }
         }
     }
-
-    /* most of Outlook's own headers end here */
 
     if (len >= 64
         || !(ngx_mapi_front_end_lengths & ((uint64_t) 1 << len)))
