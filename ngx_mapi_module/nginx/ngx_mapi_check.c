@@ -34,7 +34,7 @@ extern ngx_module_t  ngx_event_core_module;
 
 
 void
-ngx_mapi_check_location(ngx_conf_t *cf, ngx_mapi_loc_conf_t *mlcf)
+ngx_mapi_check_location(ngx_conf_t *cf)
 {
     void                      *plcf;
     ngx_http_core_loc_conf_t  *clcf;

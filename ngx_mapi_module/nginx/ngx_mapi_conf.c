@@ -355,7 +355,7 @@ ngx_mapi_take_location(ngx_conf_t *cf, ngx_mapi_loc_conf_t *conf,
         return NGX_CONF_ERROR;
     }
 
-    ngx_mapi_check_location(cf, conf);
+    ngx_mapi_check_location(cf);
 
     /*
      * The road's own settings: a waiting answer passes byte by byte, and no

@@ -10,27 +10,36 @@
 /*
  * Request headers that only a front end may set: a mailbox server believes
  * them.  In lower case; "-" stands for "_" too, because IIS hands both to its
- * applications as one.
+ * applications as one.  ngx_mapi_read_headers() passes by what begins with
+ * another letter than these names do.
  */
 
+#define ngx_mapi_front_end_names(name)                                        \
+    name("x-ms-edgeip")                                                       \
+    name("x-probetype")                                                       \
+    name("x-isfromcafe")                                                      \
+    name("rpsmembername")                                                     \
+    name("x-fe-clientip")                                                     \
+    name("msexchproxyuri")                                                    \
+    name("x-databaseguid")                                                    \
+    name("x-delayrequest")                                                    \
+    name("x-delayresponse")                                                   \
+    name("x-gcc-proxyinfo")                                                   \
+    name("x-vdirobjectid")                                                    \
+    name("x-wlid-membername")                                                 \
+    name("x-dbmountedonserver")                                               \
+    name("x-sourcecafeserver")                                                \
+    name("x-commonaccesstoken")                                               \
+    name("x-organizationcontext")                                             \
+    name("x-msexchangeactivityctx")
+
+
+#define ngx_mapi_name_string(s)  ngx_string(s),
+#define ngx_mapi_name_length(s)  | (uint64_t) 1 << (sizeof(s) - 1)
+
+
 static ngx_str_t  ngx_mapi_front_end_headers[] = {
-    ngx_string("x-ms-edgeip"),
-    ngx_string("x-probetype"),
-    ngx_string("x-isfromcafe"),
-    ngx_string("rpsmembername"),
-    ngx_string("x-fe-clientip"),
-    ngx_string("msexchproxyuri"),
-    ngx_string("x-databaseguid"),
-    ngx_string("x-delayrequest"),
-    ngx_string("x-delayresponse"),
-    ngx_string("x-gcc-proxyinfo"),
-    ngx_string("x-vdirobjectid"),
-    ngx_string("x-wlid-membername"),
-    ngx_string("x-dbmountedonserver"),
-    ngx_string("x-sourcecafeserver"),
-    ngx_string("x-commonaccesstoken"),
-    ngx_string("x-organizationcontext"),
-    ngx_string("x-msexchangeactivityctx"),
+    ngx_mapi_front_end_names(ngx_mapi_name_string)
     ngx_null_string
 };
 
@@ -42,28 +51,10 @@ static ngx_str_t  ngx_mapi_front_end_prefixes[] = {
 };
 
 
-/* lengths of the names that are no prefixes */
-
-#define ngx_mapi_len(s)  ((uint64_t) 1 << (sizeof(s) - 1))
+/* the lengths that occur among the names: most headers have another one */
 
 static const uint64_t  ngx_mapi_front_end_lengths =
-    ngx_mapi_len("x-commonaccesstoken")
-    |ngx_mapi_len("x-isfromcafe")
-    |ngx_mapi_len("x-sourcecafeserver")
-    |ngx_mapi_len("msexchproxyuri")
-    |ngx_mapi_len("x-msexchangeactivityctx")
-    |ngx_mapi_len("x-databaseguid")
-    |ngx_mapi_len("x-delayrequest")
-    |ngx_mapi_len("x-delayresponse")
-    |ngx_mapi_len("x-vdirobjectid")
-    |ngx_mapi_len("x-fe-clientip")
-    |ngx_mapi_len("x-ms-edgeip")
-    |ngx_mapi_len("x-gcc-proxyinfo")
-    |ngx_mapi_len("x-wlid-membername")
-    |ngx_mapi_len("rpsmembername")
-    |ngx_mapi_len("x-organizationcontext")
-    |ngx_mapi_len("x-probetype")
-    |ngx_mapi_len("x-dbmountedonserver");
+    0 ngx_mapi_front_end_names(ngx_mapi_name_length);
 
 
 static ngx_uint_t ngx_mapi_is_front_end_header(ngx_table_elt_t *h);

@@ -140,7 +140,6 @@ ngx_mapi_take_road(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
                                                 ngx_mapi_module);
     ctx->observe = (mlcf->mode == ngx_mapi_mode_observe);
     ctx->refused = 0;
-    ctx->known = -1;
     ctx->server = -1;
 
     /* an internal redirect to another road knows already for whom it is */

@@ -313,7 +313,7 @@ ngx_int_t ngx_mapi_add_variables(ngx_conf_t *cf);
 ngx_str_t *ngx_mapi_route_name(ngx_mapi_route_e route);
 
 /* check: what "nginx -t" can see in a location on the road; only warns */
-void ngx_mapi_check_location(ngx_conf_t *cf, ngx_mapi_loc_conf_t *mlcf);
+void ngx_mapi_check_location(ngx_conf_t *cf);
 void ngx_mapi_check_workers(ngx_conf_t *cf);
 
 /* what "nginx -t" cannot see: looks at the first request to a server */
