@@ -103,6 +103,20 @@ like(found(4711), qr/^200 \S+ balance /, 'an unknown mailbox is balanced');
     mapi_directory('-d', $path, 'move', 'DB1', 'EX1');
     is(found(1), place(1), 'and back');
 
+    # what a worker remembers of a mailbox ends with the commit
+
+    my %moved = directory_csv(count => 0, extra =>
+        (split /@/, mailbox_id(1))[0] . ",user1\@contoso.com,DB2,,,,,\n");
+
+    for my $db ('DB2', 'DB1') {
+        $moved{mailboxes} =~ s/,DB\d,/,$db,/;
+        spew(run_folder() . '/moved.csv', $moved{mailboxes});
+        ($code) = mapi_directory('-d', $path, 'import', '--mailboxes',
+                                 run_folder() . '/moved.csv');
+        is($code, 0, "a mailbox moves to $db");
+        is(found(1), place(substr $db, 2), 'the next request follows it');
+    }
+
     my $client = connect_to($port);
 
     for my $i (3, 1, 2, 1) {

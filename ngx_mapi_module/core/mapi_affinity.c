@@ -30,6 +30,9 @@
 #define MAPI_AFFINITY_SKEW     300     /* seconds a node's clock may be ahead */
 #define MAPI_AFFINITY_DAYS     8       /* ciphers a key, at most */
 
+#define MAPI_AFFINITY_SLOTS    8192    /* values remembered, some 3 MB */
+#define MAPI_AFFINITY_NAME_MAX 64      /* longer names are not remembered */
+
 #define MAPI_AFFINITY_HEAD     3
 #define MAPI_AFFINITY_NONCE    12
 #define MAPI_AFFINITY_TAG      16
@@ -74,6 +77,22 @@ typedef struct {
 } mapi_affinity_nonce_t;
 
 
+/*
+ * A value that was opened or sealed here, with what is in it: a client sends
+ * the same one many times, and AES by EVP calls costs more than the road.
+ */
+typedef struct {
+    uint32_t                 day;
+    uint16_t                 key;          /* that opened it */
+    uint8_t                  len;          /* of the value; 0: an empty slot */
+    uint8_t                  plain_len;
+    uint8_t                  upstream_len;
+    unsigned char            upstream[MAPI_AFFINITY_NAME_MAX];
+    unsigned char            value[MAPI_AFFINITY_VALUE_MAX];
+    unsigned char            plain[MAPI_AFFINITY_PLAIN_MAX];
+} mapi_affinity_slot_t;
+
+
 struct mapi_affinity_keys_s {
     unsigned                 n;
     uint32_t                 lifetime;
@@ -86,6 +105,8 @@ struct mapi_affinity_keys_s {
     mapi_affinity_cipher_t  *open;         /* ndays for each key */
     unsigned                 ndays;
     uint64_t                 clock;
+
+    mapi_affinity_slot_t    *slots;        /* MAPI_AFFINITY_SLOTS */
 
     mapi_affinity_nonce_t   *nonce;
     unsigned                 wiped;        /* the kernel clears the page */
@@ -142,6 +163,7 @@ mapi_affinity_keys_create(const unsigned char *keys, unsigned n,
 
     k->keys = malloc((size_t) n * MAPI_AFFINITY_KEY_LEN);
     k->open = calloc((size_t) n * k->ndays, sizeof(mapi_affinity_cipher_t));
+    k->slots = calloc(MAPI_AFFINITY_SLOTS, sizeof(mapi_affinity_slot_t));
     k->aes = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);
     k->hkdf = EVP_KDF_fetch(NULL, "HKDF", NULL);
 
@@ -152,7 +174,7 @@ mapi_affinity_keys_create(const unsigned char *keys, unsigned n,
         k->nonce = NULL;
     }
 
-    if (k->keys == NULL || k->open == NULL || k->aes == NULL
+    if (k->keys == NULL || k->open == NULL || k->slots == NULL || k->aes == NULL
         || k->hkdf == NULL || k->nonce == NULL)
     {
         mapi_affinity_keys_destroy(k);
@@ -200,6 +222,7 @@ mapi_affinity_keys_destroy(mapi_affinity_keys_t *k)
 
     free(k->keys);
     free(k->open);
+    free(k->slots);
     free(k);
 }
 
@@ -432,20 +455,113 @@ mapi_affinity_is_current(const mapi_affinity_keys_t *k, uint32_t now,
 }
 
 
+/* a value ends with its tag, whose bits are as good as random */
+static mapi_affinity_slot_t *
+mapi_affinity_slot(mapi_affinity_keys_t *k, const unsigned char *value,
+    size_t len)
+{
+    uint64_t  bits;
+
+    bits = mapi_affinity_read(value + len - 8, 8);
+    bits *= 0x9e3779b97f4a7c15ULL;
+
+    return &k->slots[(bits >> 32) % MAPI_AFFINITY_SLOTS];
+}
+
+
+static void
+mapi_affinity_remember(mapi_affinity_keys_t *k, const mapi_str_t *upstream,
+    const unsigned char *value, size_t len, const unsigned char *plain,
+    size_t plain_len, unsigned key, uint32_t day)
+{
+    mapi_affinity_slot_t  *slot;
+
+    if (upstream->len > MAPI_AFFINITY_NAME_MAX || key > UINT16_MAX) {
+        return;
+    }
+
+    slot = mapi_affinity_slot(k, value, len);
+
+    slot->day = day;
+    slot->key = (uint16_t) key;
+    slot->len = (uint8_t) len;
+    slot->plain_len = (uint8_t) plain_len;
+    slot->upstream_len = (uint8_t) upstream->len;
+
+    memcpy(slot->value, value, len);
+    memcpy(slot->plain, plain, plain_len);
+
+    if (upstream->len) {
+        memcpy(slot->upstream, upstream->data, upstream->len);
+    }
+}
+
+
+/*
+ * NULL if it is not remembered.  Whoever guesses a value learns nothing from
+ * the time this takes: bytes are compared to the end.
+ */
+static const mapi_affinity_slot_t *
+mapi_affinity_recall(mapi_affinity_keys_t *k, const mapi_str_t *upstream,
+    const mapi_str_t *value)
+{
+    mapi_affinity_slot_t  *slot;
+
+    slot = mapi_affinity_slot(k, value->data, value->len);
+
+    if (slot->len != value->len
+        || slot->upstream_len != upstream->len
+        || CRYPTO_memcmp(slot->value, value->data, value->len) != 0
+        || (upstream->len
+            && memcmp(slot->upstream, upstream->data, upstream->len) != 0))
+    {
+        return NULL;
+    }
+
+    return slot;
+}
+
+
+static void
+mapi_affinity_opened(const mapi_affinity_keys_t *k, uint32_t now,
+    unsigned key, uint32_t day, const unsigned char *plain, size_t len,
+    mapi_affinity_t *a)
+{
+    mapi_affinity_parse(plain, len, now, a);
+
+    a->current = (key == 0 && day == now / MAPI_AFFINITY_DAY);
+}
+
+
 int
 mapi_affinity_open(mapi_affinity_keys_t *k, uint32_t now,
     const mapi_str_t *upstream, const mapi_str_t *value, mapi_affinity_t *a)
 {
-    size_t           len;
-    uint32_t         day;
-    unsigned         i;
-    EVP_CIPHER_CTX  *ctx;
-    unsigned char    box[MAPI_AFFINITY_MAX], plain[MAPI_AFFINITY_PLAIN_MAX];
+    size_t                       len;
+    uint32_t                     day;
+    unsigned                     i;
+    EVP_CIPHER_CTX              *ctx;
+    unsigned char                box[MAPI_AFFINITY_MAX];
+    unsigned char                plain[MAPI_AFFINITY_PLAIN_MAX];
+    const mapi_affinity_slot_t  *slot;
 
     memset(a, 0, sizeof(mapi_affinity_t));
 
     if (value->len > MAPI_AFFINITY_VALUE_MAX
-        || mapi_base64_check(value->data, value->len, MAPI_BASE64_URL, &len)
+        || value->len < mapi_base64_encoded(MAPI_AFFINITY_MIN))
+    {
+        return MAPI_DECLINED;
+    }
+
+    slot = mapi_affinity_recall(k, upstream, value);
+
+    if (slot && mapi_affinity_is_current(k, now, slot->day)) {
+        mapi_affinity_opened(k, now, slot->key, slot->day, slot->plain,
+                             slot->plain_len, a);
+        return MAPI_OK;
+    }
+
+    if (mapi_base64_check(value->data, value->len, MAPI_BASE64_URL, &len)
            != MAPI_OK
         || value->len != mapi_base64_encoded(len)
         || len < MAPI_AFFINITY_MIN
@@ -471,9 +587,9 @@ mapi_affinity_open(mapi_affinity_keys_t *k, uint32_t now,
                    == MAPI_OK)
         {
             len -= MAPI_AFFINITY_MIN - MAPI_AFFINITY_SALT;
-            mapi_affinity_parse(plain, len, now, a);
-
-            a->current = (i == 0 && day == now / MAPI_AFFINITY_DAY);
+            mapi_affinity_remember(k, upstream, value->data, value->len,
+                                   plain, len, i, day);
+            mapi_affinity_opened(k, now, i, day, plain, len, a);
 
             return MAPI_OK;
         }
@@ -515,7 +631,7 @@ mapi_affinity_seal(mapi_affinity_keys_t *k, uint32_t now,
     const mapi_str_t *upstream, const mapi_affinity_t *a, unsigned char *dst)
 {
     int              n, rest;
-    size_t           len;
+    size_t           len, size;
     uint32_t         day;
     unsigned         i;
     unsigned char   *p, *text;
@@ -562,9 +678,14 @@ mapi_affinity_seal(mapi_affinity_keys_t *k, uint32_t now,
         return 0;
     }
 
-    len += MAPI_AFFINITY_MIN - MAPI_AFFINITY_SALT;
+    size = mapi_base64_url(dst, box, len + MAPI_AFFINITY_MIN
+                                     - MAPI_AFFINITY_SALT) - dst;
 
-    return mapi_base64_url(dst, box, len) - dst;
+    /* the client's next request brings it */
+
+    mapi_affinity_remember(k, upstream, dst, size, plain, len, 0, day);
+
+    return size;
 }
 
 

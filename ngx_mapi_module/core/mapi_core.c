@@ -44,6 +44,12 @@ mapi_str_caseeq(const mapi_str_t *a, const mapi_str_t *b)
         return 0;
     }
 
+    /* as it is written nearly always */
+
+    if (a->len == 0 || memcmp(a->data, b->data, a->len) == 0) {
+        return 1;
+    }
+
     for (i = 0; i < a->len; i++) {
         if (mapi_tolower(a->data[i]) != mapi_tolower(b->data[i])) {
             return 0;

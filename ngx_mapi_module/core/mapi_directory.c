@@ -9,12 +9,27 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 
 /* how often slots of readers that died are given back, in seconds */
 #define MAPI_DIRECTORY_SWEEP      60
+
+
+/* mailboxes that a process remembers, as a power of two: 12 MB if all are */
+#define MAPI_DIRECTORY_SEEN_BITS  18
+
+
+typedef struct {
+    mapi_guid_t            asked;
+    mapi_guid_t            database;
+    uint64_t               smtp;      /* of the address, in the map */
+    uint32_t               epoch;
+    uint16_t               smtp_len;
+    uint16_t               mapi_enabled;
+} mapi_directory_seen_t;
 
 
 struct mapi_directory_s {
@@ -25,6 +40,10 @@ struct mapi_directory_s {
     mapi_directory_env_t  *env;       /* NULL while nothing is usable */
     MDB_txn               *txn;       /* reset between begin and end */
     mapi_page_tree_t       tree;      /* of the begun transaction */
+
+    mapi_directory_seen_t *seen;      /* MAPI_DIRECTORY_SEEN, or NULL */
+    uint64_t               seen_generation;
+    uint32_t               epoch;     /* of the slots that count */
 
     uint64_t               opens;
     time_t                 now;
@@ -49,6 +68,8 @@ static void mapi_directory_take(mapi_directory_t *d);
 static void mapi_directory_drop(mapi_directory_t *d);
 static int mapi_directory_renew(mapi_directory_t *d);
 static int mapi_directory_by_guid(mapi_directory_t *d,
+    const mapi_guid_t *guid, mapi_mailbox_t *mailbox);
+static int mapi_directory_find_guid(mapi_directory_t *d,
     const mapi_guid_t *guid, mapi_mailbox_t *mailbox);
 static int mapi_directory_by_name(mapi_directory_t *d, unsigned space,
     const mapi_str_t *text, mapi_mailbox_t *mailbox);
@@ -115,6 +136,13 @@ mapi_directory_close(mapi_directory_t *d)
     }
 
     mapi_directory_drop(d);
+
+    if (d->seen) {
+        (void) munmap(d->seen,
+                      sizeof(mapi_directory_seen_t)
+                      << MAPI_DIRECTORY_SEEN_BITS);
+    }
+
     free(d);
 }
 
@@ -420,7 +448,7 @@ mapi_directory_mailbox(mapi_directory_t *d, const mapi_identity_t *id,
 
 
 static int
-mapi_directory_by_guid(mapi_directory_t *d, const mapi_guid_t *guid,
+mapi_directory_find_guid(mapi_directory_t *d, const mapi_guid_t *guid,
     mapi_mailbox_t *mailbox)
 {
     int                      rc;
@@ -560,6 +588,158 @@ mapi_directory_fill(mapi_mailbox_t *mailbox,
     mailbox->mapi_enabled = (record->flags & MAPI_MAILBOX_HTTP_OFF) ? 0 : 1;
 
     return MAPI_OK;
+}
+
+
+/*
+ * Mailboxes that this process was asked for lately.  A commit makes all of
+ * them strangers, by another epoch; without memory there are none.
+ */
+
+static mapi_directory_seen_t *
+mapi_directory_slot(mapi_directory_t *d, const mapi_guid_t *guid)
+{
+    uint64_t  bits;
+
+    /* GUIDs are mostly random, but nothing keeps them from being counted up */
+
+    memcpy(&bits, guid->b + 8, sizeof(bits));
+    bits ^= (uint64_t) guid->b[0] << 24 | guid->b[1] << 16 | guid->b[2] << 8
+            | guid->b[3];
+    bits *= 0x9e3779b97f4a7c15ULL;
+
+    return &d->seen[bits >> (64 - MAPI_DIRECTORY_SEEN_BITS)];
+}
+
+
+static void
+mapi_directory_refresh_seen(mapi_directory_t *d)
+{
+    void    *p;
+    size_t   size;
+
+    size = sizeof(mapi_directory_seen_t) << MAPI_DIRECTORY_SEEN_BITS;
+
+    if (d->seen == NULL) {
+        p = mmap(NULL, size, PROT_READ|PROT_WRITE, MAP_PRIVATE|MAP_ANONYMOUS,
+                 -1, 0);
+
+        if (p == MAP_FAILED) {
+            return;
+        }
+
+#ifdef MADV_HUGEPAGE
+        (void) madvise(p, size, MADV_HUGEPAGE);
+#endif
+
+        d->seen = p;
+    }
+
+    d->seen_generation = mapi_directory_generation(d);
+
+    /* what is older than four thousand million commits is wiped */
+
+    if (++d->epoch == 0) {
+        memset(d->seen, 0, size);
+        d->epoch = 1;
+    }
+}
+
+
+void
+mapi_directory_warm(mapi_directory_t *d, const mapi_identity_t *id)
+{
+    mapi_directory_seen_t  *seen;
+
+    if (id->kind == mapi_identity_guid && d->seen) {
+        seen = mapi_directory_slot(d, &id->guid);
+        __builtin_prefetch(seen);
+        __builtin_prefetch((unsigned char *) seen + sizeof(*seen) - 1);
+    }
+}
+
+
+void
+mapi_directory_warm_again(mapi_directory_t *d, const mapi_identity_t *id)
+{
+    unsigned char           key[17];
+    mapi_directory_seen_t  *seen;
+
+    /* before the first transaction there is no tree, nor after a resize */
+
+    if (id->kind != mapi_identity_guid
+        || d->env == NULL || d->tree.map == NULL
+        || d->tree.map != d->env->map
+        || mapi_page_bytes(&d->tree.meta) > d->env->map_len)
+    {
+        return;
+    }
+
+    if (d->seen) {
+        seen = mapi_directory_slot(d, &id->guid);
+
+        if (memcmp(seen->asked.b, id->guid.b, sizeof(id->guid.b)) == 0) {
+            return;
+        }
+    }
+
+    (void) mapi_directory_guid_key(key, mapi_table_mailbox, &id->guid);
+
+    mapi_page_warm(&d->tree, key, sizeof(key));
+}
+
+
+static int
+mapi_directory_by_guid(mapi_directory_t *d, const mapi_guid_t *guid,
+    mapi_mailbox_t *mailbox)
+{
+    int                     rc;
+    mapi_directory_seen_t  *seen;
+
+    if (d->nested == 0) {
+        return MAPI_ERROR;
+    }
+
+    if (d->seen == NULL || d->seen_generation != mapi_directory_generation(d))
+    {
+        mapi_directory_refresh_seen(d);
+
+        if (d->seen == NULL) {
+            return mapi_directory_find_guid(d, guid, mailbox);
+        }
+    }
+
+    seen = mapi_directory_slot(d, guid);
+
+    if (seen->epoch == d->epoch
+        && memcmp(seen->asked.b, guid->b, sizeof(guid->b)) == 0)
+    {
+        mailbox->guid = *guid;
+        mailbox->database = seen->database;
+        mailbox->is_archive = 0;
+        mailbox->mapi_enabled = seen->mapi_enabled;
+        mailbox->smtp.data = (unsigned char *) d->tree.map + seen->smtp;
+        mailbox->smtp.len = seen->smtp_len;
+
+        return MAPI_OK;
+    }
+
+    rc = mapi_directory_find_guid(d, guid, mailbox);
+
+    /* an archive's name differs from what was asked for: it is looked up */
+
+    if (rc == MAPI_OK && !mailbox->is_archive
+        && mailbox->smtp.len <= UINT16_MAX)
+    {
+        seen->asked = *guid;
+        seen->database = mailbox->database;
+        seen->smtp = mailbox->smtp.data - d->tree.map;
+        seen->smtp_len = (uint16_t) mailbox->smtp.len;
+        seen->mapi_enabled = mailbox->mapi_enabled;
+        seen->epoch = d->epoch;
+    }
+
+    return rc;
 }
 
 

@@ -107,6 +107,15 @@ unsigned mapi_directory_error_count(mapi_directory_t *d);
 int mapi_directory_mailbox(mapi_directory_t *d, const mapi_identity_t *id,
     mapi_mailbox_t *mailbox);
 
+/*
+ * Asks ahead for what mapi_directory_mailbox() will read of a GUID, so that
+ * it need not wait for it: first, then after some other work again, then
+ * after some more the lookup.  No transaction is needed.
+ */
+void mapi_directory_warm(mapi_directory_t *d, const mapi_identity_t *id);
+void mapi_directory_warm_again(mapi_directory_t *d,
+    const mapi_identity_t *id);
+
 int mapi_directory_database(mapi_directory_t *d, const mapi_guid_t *guid,
     mapi_database_t *database);
 

@@ -155,6 +155,7 @@ mapi_page_meta(mapi_page_meta_t *meta, const unsigned char *p, size_t len)
     meta->page_size = size;
     meta->map_size = mapi_page_u64(p + 32);
     meta->root = mapi_page_u64(p + 128);
+    meta->depth = mapi_page_u16(p + 94);
     meta->last = mapi_page_u64(p + 136);
     meta->txnid = mapi_page_u64(p + 144);
 
@@ -584,6 +585,42 @@ mapi_page_get(const mapi_page_tree_t *tree, const unsigned char *key,
     }
 
     return MAPI_ERROR;
+}
+
+
+void
+mapi_page_warm(const mapi_page_tree_t *tree, const unsigned char *key,
+    size_t len)
+{
+    unsigned          i, level;
+    uint64_t          no;
+    mapi_page_t       page;
+    mapi_page_key_t   k;
+    mapi_page_node_t  node;
+
+    if (tree->meta.depth > MAPI_PAGE_DEPTH) {
+        return;
+    }
+
+    mapi_page_key(&k, key, len);
+
+    no = tree->meta.root;
+
+    for (level = 1; level < tree->meta.depth; level++) {
+
+        if (mapi_page_open(tree, no, &page) != MAPI_OK
+            || page.leaf
+            || mapi_page_search(tree, &page, &k, &i, &node) != MAPI_OK)
+        {
+            return;
+        }
+
+        no = node.child;
+    }
+
+    if (no <= tree->meta.last) {
+        __builtin_prefetch(tree->map + no * tree->meta.page_size);
+    }
 }
 
 

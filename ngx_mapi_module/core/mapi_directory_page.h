@@ -34,6 +34,7 @@ typedef struct {
     uint64_t  last;            /* number of the last page in use */
     uint64_t  txnid;
     uint64_t  root;
+    unsigned  depth;           /* levels, the leaves' among them */
 } mapi_page_meta_t;
 
 
@@ -66,6 +67,16 @@ uint64_t mapi_page_bytes(const mapi_page_meta_t *meta);
 /* MAPI_OK, MAPI_DECLINED if the key is not there, MAPI_ERROR if damaged */
 int mapi_page_get(const mapi_page_tree_t *tree, const unsigned char *key,
     size_t len, mapi_str_t *value);
+
+/*
+ * Among a million mailboxes the leaf of one is in no cache of the processor,
+ * and waiting for it is most of what a lookup costs: asks for it ahead of
+ * mapi_page_get(), with other work in between.  This finds nothing out and may
+ * be called outside of a transaction, as long as the map is there: a page that
+ * is being written anew is as good as a damaged one.
+ */
+void mapi_page_warm(const mapi_page_tree_t *tree, const unsigned char *key,
+    size_t len);
 
 /*
  * Calls for every key that begins with the prefix, in order.  MAPI_OK,

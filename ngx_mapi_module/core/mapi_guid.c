@@ -10,32 +10,32 @@
 int
 mapi_guid_parse(mapi_guid_t *guid, const unsigned char *p, size_t len)
 {
-    int     hi, lo;
-    size_t  i, n;
+    int     hi, lo, bad;
+    size_t  n;
 
-    if (len != MAPI_GUID_LEN) {
+    /* where the two digits of each byte stand */
+
+    static const unsigned char  at[16] = {
+        0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34
+    };
+
+    if (len != MAPI_GUID_LEN
+        || p[8] != '-' || p[13] != '-' || p[18] != '-' || p[23] != '-')
+    {
         return MAPI_ERROR;
     }
 
-    for (i = 0, n = 0; n < 16; n++) {
+    for (bad = 0, n = 0; n < 16; n++) {
+        hi = mapi_hex(p[at[n]]);
+        lo = mapi_hex(p[at[n] + 1]);
 
-        if (n == 4 || n == 6 || n == 8 || n == 10) {
-            if (p[i++] != '-') {
-                return MAPI_ERROR;
-            }
-        }
+        /* -1, for no digit, is the only negative value */
+        bad |= hi | lo;
 
-        hi = mapi_hex(p[i++]);
-        lo = mapi_hex(p[i++]);
-
-        if (hi < 0 || lo < 0) {
-            return MAPI_ERROR;
-        }
-
-        guid->b[n] = (unsigned char) (hi << 4 | lo);
+        guid->b[n] = (unsigned char) ((unsigned) hi << 4 | (unsigned) lo);
     }
 
-    return MAPI_OK;
+    return bad < 0 ? MAPI_ERROR : MAPI_OK;
 }
 
 

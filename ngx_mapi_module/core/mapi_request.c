@@ -227,6 +227,11 @@ mapi_request_split(mapi_request_params_t *params, const unsigned char *p,
 }
 
 
+#define mapi_request_is_host(c)                                               \
+    (((c) >= 'a' && (c) <= 'z') || ((c) >= '-' && (c) <= '9' && (c) != '/')   \
+     || ((c) >= 'A' && (c) <= 'Z'))
+
+
 /*
  * The query that Outlook sends: MailboxId and nothing else, nothing escaped.
  * MAPI_DECLINED if it is another one, for the general way to read.
@@ -236,24 +241,51 @@ static int
 mapi_request_plain(mapi_query_t *q, const unsigned char *query, size_t len,
     unsigned char *buf)
 {
+    size_t            i;
+    mapi_identity_t  *id;
+
     static const mapi_str_t  name = mapi_string("MailboxId=");
 
-    if (len <= name.len || len - name.len > MAPI_IDENTITY_MAX
+    if (len <= name.len + MAPI_GUID_LEN + 1
+        || len - name.len > MAPI_IDENTITY_MAX
         || memcmp(query, name.data, name.len) != 0)
     {
         return MAPI_DECLINED;
     }
 
+    id = &q->identity;
     query += name.len;
     len -= name.len;
 
-    if (memchr(query, '%', len) || memchr(query, '&', len)
-        || memchr(query, '#', len))
+    /* a domain of letters, digits, hyphens and dots, no other sign */
+
+    for (i = MAPI_GUID_LEN + 1; i < len; i++) {
+        if (!mapi_request_is_host(query[i])) {
+            return MAPI_DECLINED;
+        }
+    }
+
+    if (query[MAPI_GUID_LEN] != '@'
+        || mapi_guid_parse(&id->guid, query, MAPI_GUID_LEN) != MAPI_OK)
     {
         return MAPI_DECLINED;
     }
 
-    return mapi_identity_parse_mailbox_id(&q->identity, query, len, buf);
+    /* the only letters of a GUID are hex digits */
+
+    for (i = 0; i < MAPI_GUID_LEN; i++) {
+        buf[i] = mapi_tolower(query[i]);
+    }
+
+    memcpy(buf + i, query + i + 1, len - i - 1);
+
+    id->kind = mapi_identity_guid;
+    id->text.data = buf;
+    id->text.len = MAPI_GUID_LEN;
+    id->domain.data = buf + MAPI_GUID_LEN;
+    id->domain.len = len - MAPI_GUID_LEN - 1;
+
+    return MAPI_OK;
 }
 
 

@@ -35,6 +35,7 @@
 
 
 #define ngx_mapi_name_string(s)  ngx_string(s),
+#define ngx_mapi_name_end(s)     | (uint32_t) 1 << (s[sizeof(s) - 2] & 31)
 #define ngx_mapi_name_length(s)  | (uint64_t) 1 << (sizeof(s) - 1)
 
 
@@ -49,6 +50,12 @@ static ngx_str_t  ngx_mapi_front_end_prefixes[] = {
     ngx_string("x-backend-diag-"),
     ngx_null_string
 };
+
+
+/* the letters that names end with: none ends with a sign */
+
+static const uint32_t  ngx_mapi_front_end_ends =
+    0 ngx_mapi_front_end_names(ngx_mapi_name_end);
 
 
 /* the lengths that occur among the names: most headers have another one */
@@ -218,8 +225,12 @@ ngx_mapi_is_front_end_header(ngx_table_elt_t *h)
         }
     }
 
+    /* a header of the length and the last letter of a name is rarely another */
+
     if (len >= 64
-        || !(ngx_mapi_front_end_lengths & ((uint64_t) 1 << len)))
+        || !(ngx_mapi_front_end_lengths & ((uint64_t) 1 << len))
+        || !(ngx_mapi_front_end_ends
+             & ((uint32_t) 1 << (h->lowcase_key[len - 1] & 31))))
     {
         return 0;
     }

@@ -8,9 +8,8 @@
 
 
 static ngx_int_t ngx_mapi_identify_mailbox(ngx_http_request_t *r,
-    ngx_mapi_ctx_t *ctx, u_char *query, size_t len);
-static ngx_int_t ngx_mapi_identify_caller(ngx_http_request_t *r,
-    ngx_mapi_ctx_t *ctx, u_char *text);
+    ngx_mapi_ctx_t *ctx, mapi_query_t *query, u_char *text);
+static ngx_int_t ngx_mapi_identify_caller(ngx_mapi_ctx_t *ctx, u_char *text);
 static ngx_int_t ngx_mapi_apply_rules(ngx_http_request_t *r,
     ngx_mapi_ctx_t *ctx, u_char *text);
 static ngx_int_t ngx_mapi_keep_identity(ngx_http_request_t *r,
@@ -26,8 +25,9 @@ static ngx_int_t ngx_mapi_keep_identity(ngx_http_request_t *r,
 ngx_int_t
 ngx_mapi_identify(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
 {
-    u_char       *p, *last;
-    mapi_auth_t   auth;
+    u_char        *p, *last;
+    u_char         text[2 * MAPI_IDENTITY_MAX];
+    mapi_query_t   query;
 
     p = r->unparsed_uri.data;
     last = p + r->unparsed_uri.len;
@@ -48,58 +48,72 @@ ngx_mapi_identify(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
         return NGX_HTTP_NOT_ALLOWED;
     }
 
+    /* the text of the identity stays on the stack until it is all known */
+
+    ngx_memzero(&query, sizeof(mapi_query_t));
+
+    if (ctx->endpoint != mapi_endpoint_health && p < last) {
+        p++;
+
+        if (mapi_request_query(&query, p, last - p, text) == MAPI_ERROR) {
+            ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                          "mapi: client sent a malformed MailboxId or "
+                          "smtpAddress, or one of them twice");
+            return NGX_HTTP_BAD_REQUEST;
+        }
+    }
+
+    ctx->identity = query.identity;
+
+    ngx_mapi_locate_warm(r, ctx);
+
     if (ngx_mapi_read_headers(r, ctx) != NGX_OK) {
         return NGX_ERROR;
     }
 
-    if (r->headers_in.authorization) {
-        mapi_auth_parse(&auth, r->headers_in.authorization->value.data,
-                        r->headers_in.authorization->value.len);
-        ctx->credentials = (auth.token.len > 0);
-    }
+    ngx_mapi_locate_warm_again(r, ctx);
+
+    ngx_mapi_read_auth(r, &ctx->auth);
 
     if (ctx->endpoint == mapi_endpoint_health) {
         return NGX_OK;
     }
 
-    if (p < last) {
-        p++;
-    }
-
-    return ngx_mapi_identify_mailbox(r, ctx, p, last - p);
+    return ngx_mapi_identify_mailbox(r, ctx, &query, text);
 }
 
 
-/* the text of the identity stays on the stack until it is known to be good */
+void
+ngx_mapi_read_auth(ngx_http_request_t *r, mapi_auth_t *auth)
+{
+    ngx_table_elt_t  *h;
+
+    /* nginx refuses a second Authorization line: there is only this one */
+
+    h = r->headers_in.authorization;
+
+    if (h == NULL) {
+        ngx_memzero(auth, sizeof(mapi_auth_t));
+        return;
+    }
+
+    mapi_auth_parse(auth, h->value.data, h->value.len);
+}
+
 
 static ngx_int_t
 ngx_mapi_identify_mailbox(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
-    u_char *p, size_t len)
+    mapi_query_t *query, u_char *text)
 {
-    u_char        text[2 * MAPI_IDENTITY_MAX];
-    ngx_int_t     rc;
-    mapi_query_t  query;
+    if (query->identity.kind == mapi_identity_none) {
 
-    rc = mapi_request_query(&query, p, len, text);
-
-    if (rc == MAPI_ERROR) {
-        ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
-                      "mapi: client sent a malformed MailboxId or "
-                      "smtpAddress, or one of them twice");
-        return NGX_HTTP_BAD_REQUEST;
-    }
-
-    ctx->identity = query.identity;
-
-    if (query.identity.kind == mapi_identity_none) {
-
-        if (r->method == NGX_HTTP_POST && !query.caller) {
+        if (r->method == NGX_HTTP_POST && !query->caller) {
             ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
                           "mapi: client sent a POST that names no mailbox");
             return NGX_HTTP_BAD_REQUEST;
         }
 
-        if (ngx_mapi_identify_caller(r, ctx, text) != NGX_OK) {
+        if (ngx_mapi_identify_caller(ctx, text) != NGX_OK) {
             ngx_memzero(&ctx->identity, sizeof(mapi_identity_t));
             return NGX_OK;
         }
@@ -146,13 +160,10 @@ ngx_mapi_keep_identity(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
  */
 
 static ngx_int_t
-ngx_mapi_identify_caller(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
-    u_char *text)
+ngx_mapi_identify_caller(ngx_mapi_ctx_t *ctx, u_char *text)
 {
-    ngx_int_t        rc;
-    mapi_str_t       user;
-    mapi_auth_t      auth;
-    ngx_table_elt_t *h;
+    ngx_int_t    rc;
+    mapi_str_t   user;
 
     if (ctx->anchor_header.len
         && mapi_identity_parse_anchor(&ctx->identity, ctx->anchor_header.data,
@@ -162,19 +173,11 @@ ngx_mapi_identify_caller(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
         return NGX_OK;
     }
 
-    h = r->headers_in.authorization;
+    if (ctx->auth.scheme == mapi_auth_basic) {
+        rc = mapi_auth_basic_user(&ctx->auth, text, MAPI_IDENTITY_MAX, &user);
 
-    if (h == NULL) {
-        return NGX_DECLINED;
-    }
-
-    mapi_auth_parse(&auth, h->value.data, h->value.len);
-
-    if (auth.scheme == mapi_auth_basic) {
-        rc = mapi_auth_basic_user(&auth, text, MAPI_IDENTITY_MAX, &user);
-
-    } else if (mapi_auth_is_connection(&auth)) {
-        rc = mapi_auth_ntlm_user(&auth, text, MAPI_IDENTITY_MAX, &user);
+    } else if (mapi_auth_is_connection(&ctx->auth)) {
+        rc = mapi_auth_ntlm_user(&ctx->auth, text, MAPI_IDENTITY_MAX, &user);
 
     } else {
         return NGX_DECLINED;

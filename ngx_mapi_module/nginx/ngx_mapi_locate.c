@@ -57,6 +57,32 @@ ngx_mapi_locate(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
 }
 
 
+void
+ngx_mapi_locate_warm(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
+{
+    ngx_mapi_main_conf_t  *mmcf;
+
+    mmcf = ngx_http_get_module_main_conf(r, ngx_mapi_module);
+
+    if (mmcf->directory) {
+        mapi_directory_warm(mmcf->directory, &ctx->identity);
+    }
+}
+
+
+void
+ngx_mapi_locate_warm_again(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
+{
+    ngx_mapi_main_conf_t  *mmcf;
+
+    mmcf = ngx_http_get_module_main_conf(r, ngx_mapi_module);
+
+    if (mmcf->directory) {
+        mapi_directory_warm_again(mmcf->directory, &ctx->identity);
+    }
+}
+
+
 /* begins the transaction; NULL if there is no directory that can be used */
 
 static mapi_directory_t *

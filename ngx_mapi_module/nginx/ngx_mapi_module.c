@@ -162,7 +162,7 @@ ngx_mapi_take_road(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     ngx_mapi_locate(r, ctx);
 
     if (ctx->mscf->reject
-        && ctx->credentials
+        && ctx->auth.token.len
         && ctx->identity.kind != mapi_identity_none
         && !ctx->found)
     {

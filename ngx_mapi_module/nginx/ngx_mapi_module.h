@@ -184,8 +184,8 @@ typedef struct {
     ngx_str_t                  request_type;
     ngx_str_t                  anchor_header;
     ngx_str_t                  cookie;         /* sealed affinity cookie */
+    mapi_auth_t                auth;           /* Authorization */
     unsigned                   identified:1;
-    unsigned                   credentials:1;  /* Authorization has a token */
     unsigned                   observe:1;
     unsigned                   refused:1;      /* answered by us */
 
@@ -248,6 +248,13 @@ ngx_int_t ngx_mapi_identify(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
  * is taken out.
  */
 ngx_int_t ngx_mapi_read_headers(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
+
+/* the request's Authorization; all zero if there is none */
+void ngx_mapi_read_auth(ngx_http_request_t *r, mapi_auth_t *auth);
+
+/* asks ahead for the directory's pages, with some work in between */
+void ngx_mapi_locate_warm(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
+void ngx_mapi_locate_warm_again(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
 
 /* locate: fills the directory's part of ctx; never fails the request */
 void ngx_mapi_locate(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);

@@ -3,9 +3,8 @@
 
 usage: routing-report.py RESULTS [INSTRUCTIONS]
 
-A line of RESULTS is "VARIANT NANOSECONDS REQUESTS", followed by the same two
-numbers of stock nginx for the turns before and after: the ratio is taken to
-the mean of these.
+A line of RESULTS is a round: "VARIANT NANOSECONDS REQUESTS" for each variant,
+stock nginx among them; ratios are taken within the round.
 INSTRUCTIONS, if it exists, has "VARIANT INSTRUCTIONS" lines.
 """
 
@@ -19,6 +18,7 @@ TARGET = 1.08
 NAMES = {
     "stock": "stock nginx, round robin",
     "buffered": "stock nginx, proxy_buffering on",
+    "hash": "stock nginx, hash by mailbox",
     "directory": "mapi, directory of all mailboxes",
     "cookie": "mapi, affinity cookie in and out",
     "haproxy": "HAProxy, cookie persistence",
@@ -32,15 +32,17 @@ def read_results(path):
 
     with open(path) as f:
         for line in f:
-            variant, *numbers = line.split()
-            numbers = [int(n) for n in numbers]
-            one, before, after = [numbers[i] / numbers[i + 1] / 1000
-                                  for i in (0, 2, 4)]
+            words = line.split()
+            one = {}
 
-            cpu[variant].append(one)
-            cpu["stock"].append(after)
-            ratios[variant].append(2 * one / (before + after))
-            total += numbers[1] + numbers[5]
+            for i in range(0, len(words), 3):
+                requests = int(words[i + 2])
+                one[words[i]] = int(words[i + 1]) / requests / 1000
+                total += requests
+
+            for variant, us in one.items():
+                cpu[variant].append(us)
+                ratios[variant].append(us / one["stock"])
 
     return cpu, ratios, total
 
@@ -62,9 +64,9 @@ def main():
     instructions = read_instructions(sys.argv[2]) if sys.argv[2:] else {}
 
     print()
-    print("%-33s %-20s  %-20s  %s" % ("", "us CPU per request",
-                                      "x stock next to it", "instructions"))
-    print("%-33s %-20s  %-20s  %s" % ("worker of", "median  min..max",
+    print("%-33s %-20s  %-21s  %s" % ("", "us CPU per request",
+                                      "x stock in that round", "instructions"))
+    print("%-33s %-20s  %-21s  %s" % ("worker of", "median  min..max",
                                       "median  min..max",
                                       "per request  x"))
 
@@ -74,8 +76,8 @@ def main():
 
         line = "%-33s %-20s" % (name, spread(cpu[variant], "%6.2f",
                                              "  %.2f..%.2f"))
-        line += "  %-20s" % (spread(ratios[variant], "%6.3f", "  %.3f..%.3f")
-                             if variant in ratios else " 1")
+        line += "  %-21s" % (spread(ratios[variant], "%6.3f", "  %.3f..%.3f")
+                             if variant != "stock" else " 1")
 
         if variant in instructions:
             line += "  %11d  %.2f" % (instructions[variant],
@@ -91,6 +93,12 @@ def main():
             print("%-9s  %.3f x stock nginx, at most %.2f wanted: %s"
                   % (variant, ratio, TARGET,
                      "PASS" if ratio <= TARGET else "over"))
+
+            if "hash" in ratios:
+                ratio = statistics.median(
+                    [a / b for a, b in zip(ratios[variant], ratios["hash"])])
+                print("%-9s  %.3f x stock nginx with a hash by mailbox"
+                      % (variant, ratio))
 
 
 if __name__ == "__main__":

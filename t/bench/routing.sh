@@ -3,11 +3,13 @@
 # Worker CPU per request of the mapi balancer, side by side with stock nginx
 # and HAProxy: "./build.sh bench routing", explained in docs/benchmarks.md.
 #
-#   BENCH_ROUNDS     interleaved rounds after the warm-up (default 9)
-#   BENCH_SECONDS    of load in each of them (default 2)
+#   BENCH_ROUNDS     rounds that are measured (default 9)
+#   BENCH_SECONDS    of load for each variant in each of them (default 2)
+#   BENCH_TURN       seconds until the next variant has its turn (default 0.03)
 #   BENCH_MAILBOXES  in the directory (default 1000000)
-#   BENCH_ONLY       variants to compare with stock, of: buffered directory
-#                    cookie haproxy (default all)
+#   BENCH_ONLY       variants to compare with stock, of: buffered hash
+#                    directory cookie haproxy (default all)
+#   BENCH_INSTRUCTIONS=no   does not count instructions
 #   BENCH_KEEP       a folder that gets the files of callgrind and perf
 
 set -euo pipefail
@@ -18,11 +20,20 @@ NGINX=$TEST_NGINX_BINARY
 
 ROUNDS=${BENCH_ROUNDS:-9}
 SECONDS_EACH=${BENCH_SECONDS:-2}
+TURN=${BENCH_TURN:-0.03}
 MAILBOXES=${BENCH_MAILBOXES:-1000000}
-VARIANTS="stock ${BENCH_ONLY:-buffered directory cookie haproxy}"
+VARIANTS="stock ${BENCH_ONLY:-buffered hash directory cookie haproxy}"
 ASKED=200000    # mailboxes of the directory, for wrk to start fast
 COOKIES=5000
 CONNECTIONS=64
+
+read -ra EACH <<< "$VARIANTS"
+ROUND=$((SECONDS_EACH * ${#EACH[@]}))
+
+# glibc gives memory at the end of the heap back and asks for it again, many
+# times a second or never, as the heap happens to lie: none of them does here
+
+export MALLOC_TRIM_THRESHOLD_=1073741824
 
 export BENCH_TEMPLATE=$HERE/routing-request.txt
 
@@ -41,18 +52,13 @@ stop_all()
 }
 
 
-# the proxy has a core to itself, where there are two
+# All of them share a core, and none interrupts another (SCHED_BATCH).  With a
+# core each, the slower proxy pays the faster client for it: a core that has run
+# out of work must be woken by an interrupt, which costs the sender.
 
 choose_cores()
 {
-    if [ "$(nproc)" -ge 2 ]; then
-        ON_PROXY="taskset -c 1"
-        ON_LOAD="taskset -c 0"
-    else
-        say "one core only: load and proxy disturb each other"
-        ON_PROXY=
-        ON_LOAD=
-    fi
+    ON_CORE="taskset -c $(($(nproc) - 1)) chrt -b 0"
 }
 
 
@@ -61,11 +67,11 @@ choose_ports()
     local sockets
 
     sockets='import socket
-s = [socket.socket() for i in range(7)]
+s = [socket.socket() for i in range(8)]
 for x in s: x.bind(("", 0))
 print(*[x.getsockname()[1] for x in s])'
 
-    read -r BACKEND STOCK BUFFERED DIRECTORY COOKIE HAPROXY TRACED \
+    read -r BACKEND STOCK BUFFERED HASH DIRECTORY COOKIE HAPROXY TRACED \
         < <(python3 -c "$sockets")
 }
 
@@ -75,6 +81,7 @@ port_of()
     case $1 in
         stock)     echo "$STOCK" ;;
         buffered)  echo "$BUFFERED" ;;
+        hash)      echo "$HASH" ;;
         directory) echo "$DIRECTORY" ;;
         cookie)    echo "$COOKIE" ;;
         haproxy)   echo "$HAPROXY" ;;
@@ -160,6 +167,7 @@ proxy_conf()  # variant, port, folder
 
     case $1 in
         buffered)  buffering=on ;;
+        hash)      upstream="hash \$arg_MailboxId consistent;" ;;
         directory) http="mapi_directory $RUN/lmdb;" ;;
 
         # wrk sends the cookies it began with, where clients send back the
@@ -292,28 +300,53 @@ for row in csv.DictReader(open(sys.argv[1], encoding="utf-8-sig")):
 }
 
 
-start_variant()
+prepare_variant()
 {
-    local children port
-
-    port=$(port_of "$1")
     mkdir "$RUN/$1"
 
     if [ "$1" = haproxy ]; then
         haproxy_conf > "$RUN/haproxy/haproxy.cfg"
-        $ON_PROXY haproxy -db -f "$RUN/haproxy/haproxy.cfg" \
+    else
+        proxy_conf "$1" "$(port_of "$1")" "$RUN/$1" > "$RUN/$1/nginx.conf"
+    fi
+}
+
+
+start_variant()
+{
+    local children
+
+    if [ "$1" = haproxy ]; then
+        $ON_CORE haproxy -db -f "$RUN/haproxy/haproxy.cfg" \
             2> "$RUN/haproxy/stderr" &
-        PIDS+=("$!")
-        wait_port "$port" haproxy 127.0.0.1
-        WORKER[haproxy]=$!
-        return
+        MASTER=$!
+        PIDS+=("$MASTER")
+        wait_port "$(port_of "$1")" haproxy 127.0.0.1
+        WORKER[haproxy]=$MASTER
+
+    else
+        start_nginx "$RUN/$1" "$ON_CORE"
+        wait_port "$(port_of "$1")" "$1" 127.0.0.1
+        children=$(< "/proc/$MASTER/task/$MASTER/children")
+        WORKER[$1]=${children%% *}
     fi
 
-    proxy_conf "$1" "$port" "$RUN/$1" > "$RUN/$1/nginx.conf"
-    start_nginx "$RUN/$1" "$ON_PROXY"
-    wait_port "$port" "$1" 127.0.0.1
-    children=$(< "/proc/$MASTER/task/$MASTER/children")
-    WORKER[$1]=${children%% *}
+    MASTERS[$1]=$MASTER
+}
+
+
+# How a process lies in memory makes it a tenth faster or slower for as long as
+# it lives: every three rounds have processes of their own, after a warm-up.
+
+restart_variants()
+{
+    local variant
+
+    for variant in $VARIANTS; do
+        kill "${MASTERS[$variant]}"
+        wait "${MASTERS[$variant]}" 2> /dev/null || true
+        start_variant "$variant"
+    done
 }
 
 
@@ -379,51 +412,68 @@ check_routes()
 }
 
 
-# load VARIANT SECONDS SEED: prints nanoseconds on the CPU, and requests
+# start_load VARIANT SEED: wrk against a variant, stopped before it begins
 
-load()
+start_load()
 {
-    local after before errors line requests status
-
-    before=$(cut -d' ' -f1 "/proc/${WORKER[$1]}/schedstat")
-
-    line=$(BENCH_KEYS=${KEYS[$1]} BENCH_SEED=$3 \
-           $ON_LOAD wrk -t 1 -c $CONNECTIONS -d "$2s" -s "$HERE/routing.lua" \
-               "http://127.0.0.1:$(port_of "$1")" | grep '^RESULT')
-
-    after=$(cut -d' ' -f1 "/proc/${WORKER[$1]}/schedstat")
-
-    read -r _ requests status errors _ <<< "$line"
-    [ "$status" = 0 ] && [ "$errors" = 0 ] \
-        || die "$1: $status failed answers, $errors failed connections"
-
-    echo "$((after - before)) $requests"
+    BENCH_KEYS=${KEYS[$1]} BENCH_SEED=$2 \
+        $ON_CORE wrk -t 1 -c $CONNECTIONS -d "${ROUND}s" --timeout 60s \
+            -s "$HERE/routing.lua" "http://127.0.0.1:$(port_of "$1")" \
+        > "$RUN/wrk.$1" 2>&1 &
+    LOADS[$1]=$!
 }
 
 
-# In each round every variant has its turn, between two turns of stock nginx:
-# what else this machine does meets both alike, as far as it lasts.
+# A round: every variant has its own wrk, and they take turns of a few hundredths
+# of a second, so that whatever else this machine does meets all alike.  Writes
+# "VARIANT NANOSECONDS REQUESTS" lines, on one line, into the file.
+
+measure_round()  # seed, file
+{
+    local after before=() errors line requests status variant
+
+    for variant in $VARIANTS; do
+        before+=("$(cut -d' ' -f1 "/proc/${WORKER[$variant]}/schedstat")")
+        start_load "$variant" "$1"
+    done
+
+    python3 "$HERE/routing-turns.py" "$TURN" \
+        $(for variant in $VARIANTS; do echo "${LOADS[$variant]}"; done)
+
+    set -- "$2" "${before[@]}"
+
+    for variant in $VARIANTS; do
+        wait "${LOADS[$variant]}" || true
+        line=$(grep '^RESULT' "$RUN/wrk.$variant") \
+            || die "$variant: $(tail -n 3 "$RUN/wrk.$variant")"
+        after=$(cut -d' ' -f1 "/proc/${WORKER[$variant]}/schedstat")
+
+        read -r _ requests status errors _ <<< "$line"
+        [ "$status" = 0 ] && [ "$errors" = 0 ] \
+            || die "$variant: $status failed answers, $errors failed connections"
+
+        printf '%s %s %s ' "$variant" "$((after - $2))" "$requests" >> "$1"
+        set -- "$1" "${@:3}"
+    done
+
+    echo >> "$1"
+}
+
 
 measure_cpu()
 {
-    local after before one round variant
+    local round
 
-    say "load: $CONNECTIONS connections for $SECONDS_EACH s, stock before and" \
-        "after each; a warm-up and $ROUNDS rounds of: $VARIANTS"
+    say "load: $CONNECTIONS connections each, turns of $TURN s, $ROUNDS rounds" \
+        "of $ROUND s: $VARIANTS"
 
-    for ((round = 0; round <= ROUNDS; round++)); do
-        before=$(load stock "$SECONDS_EACH" "$((round + 1))")
+    for ((round = 0; round < ROUNDS; round++)); do
+        if [ $((round % 3)) = 0 ]; then
+            restart_variants
+            measure_round "$((round + 100))" "$RUN/warm-up"
+        fi
 
-        for variant in $VARIANTS; do
-            [ "$variant" != stock ] || continue
-
-            one=$(load "$variant" "$SECONDS_EACH" "$((round + 1))")
-            after=$(load stock "$SECONDS_EACH" "$((round + 1))")
-            [ "$round" = 0 ] \
-                || echo "$variant $one $before $after" >> "$RUN/results"
-            before=$after
-        done
-
+        measure_round "$((round + 1))" "$RUN/results"
         [ ! -t 2 ] || printf '\rround %d of %d ' "$round" "$ROUNDS" >&2
     done
     [ ! -t 2 ] || printf '\r                    \r' >&2
@@ -434,7 +484,7 @@ measure_cpu()
 
 profile()
 {
-    local variant
+    local perfs=() variant
 
     [ -d "${BENCH_KEEP:-/nowhere}" ] || return 0
     command -v perf > /dev/null || return 0
@@ -442,10 +492,12 @@ profile()
     for variant in $VARIANTS; do
         perf record -q -e cpu-clock -F 4000 -p "${WORKER[$variant]}" \
             -o "$BENCH_KEEP/perf.$variant" 2> /dev/null &
-        load "$variant" "$SECONDS_EACH" 1 > /dev/null
-        kill -INT "$!"
-        wait "$!" || true
+        perfs+=("$!")
     done
+
+    measure_round 1 "$BENCH_KEEP/requests"
+    kill -INT "${perfs[@]}"
+    wait "${perfs[@]}" || true
 }
 
 
@@ -462,7 +514,7 @@ measure_instructions()
     say "instructions: a few minutes in valgrind"
 
     for variant in $VARIANTS; do
-        case $variant in haproxy|buffered) continue ;; esac
+        case $variant in haproxy|buffered|hash) continue ;; esac
 
         # what start and first requests take falls out of the difference
         for count in 400 2400; do
@@ -498,7 +550,7 @@ measure_instructions()
 trap stop_all EXIT
 trap 'exit 130' INT TERM HUP
 
-declare -A KEYS WORKER
+declare -A KEYS LOADS MASTERS WORKER
 
 case ${MAPI_FLAVOUR:-} in
     *sanitize*) die "with sanitizers there is nothing to measure" ;;
@@ -511,19 +563,22 @@ choose_ports
 openssl rand -hex 32 > "$RUN/key"
 mkdir "$RUN/backend"
 backend_conf > "$RUN/backend/nginx.conf"
-start_nginx "$RUN/backend" "$ON_LOAD"
+start_nginx "$RUN/backend" "$ON_CORE"
 wait_port "$BACKEND" backend 127.0.0.11
 
 case " $VARIANTS " in *" directory "*) make_directory ;; esac
 
-for variant in $VARIANTS; do start_variant "$variant"; done
+for variant in $VARIANTS; do
+    prepare_variant "$variant"
+    start_variant "$variant"
+done
 
 make_keys
 check_routes
 
 measure_cpu
 profile
-measure_instructions
+[ "${BENCH_INSTRUCTIONS:-yes}" = no ] || measure_instructions
 
 python3 "$HERE/routing-report.py" "$RUN/results" "$RUN/instructions"
 

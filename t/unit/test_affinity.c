@@ -751,6 +751,53 @@ test_current(void **state)
 }
 
 
+/* what was opened once is remembered, and held to the same rules */
+
+static void
+test_remembered(void **state)
+{
+    unsigned               i;
+    mapi_str_t             value, other;
+    mapi_affinity_t        a, b;
+    unsigned char          buf[MAPI_AFFINITY_VALUE_MAX];
+    mapi_affinity_keys_t  *sealer, *k;
+
+    sealer = keys(0, 1, LIFETIME);
+    k = keys(0, 1, LIFETIME);
+
+    cookie(&a);
+    value = seal(sealer, NOW, &a, buf);
+    other = unit_str("another");
+
+    for (i = 0; i < 3; i++) {
+        assert_int_equal(mapi_affinity_open(k, NOW, &upstream, &value, &b),
+                         MAPI_OK);
+        check_cookie(&b);
+        assert_true(b.current);
+
+        assert_int_equal(mapi_affinity_open(k, NOW, &other, &value, &b),
+                         MAPI_DECLINED);
+        assert_int_equal(b.n, 0);
+    }
+
+    /* the last sign chooses the place, any other only differs */
+
+    for (i = 0; i < value.len; i++) {
+        value.data[i] ^= 1;
+        assert_int_equal(mapi_affinity_open(k, NOW, &upstream, &value, &b),
+                         MAPI_DECLINED);
+        value.data[i] ^= 1;
+    }
+
+    assert_int_equal(mapi_affinity_open(k, NOW + 3 * DAY, &upstream, &value,
+                                        &b),
+                     MAPI_DECLINED);
+
+    mapi_affinity_keys_destroy(sealer);
+    mapi_affinity_keys_destroy(k);
+}
+
+
 int
 main(void)
 {
@@ -768,7 +815,8 @@ main(void)
         cmocka_unit_test(test_nonce),
         cmocka_unit_test(test_key_parse),
         cmocka_unit_test(test_create),
-        cmocka_unit_test(test_current)
+        cmocka_unit_test(test_current),
+        cmocka_unit_test(test_remembered)
     };
 
     return cmocka_run_group_tests_name("affinity", tests, setup, NULL);

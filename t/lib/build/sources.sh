@@ -146,9 +146,20 @@ fetch_source()
         then
             dpkg-source --no-check -x nginx_*.dsc tree >> log 2>&1 \
                 || die 4 "cannot unpack nginx $version, see $3.new/log"
-            mv tree "$3"
-            cd "$ROOT"
-            rm -rf "$3.new"
+            take_source "$3"
+            return
+
+        # a mirror drops the patches of a package when newer ones come, the
+        # upstream's archive stays; the lists have its checksum
+        elif apt-get "${APT[@]}" -q source --download-only --tar-only \
+                 "nginx=$version" >> log 2>&1
+        then
+            say "Debian's patches of nginx $version are gone: taking nginx as" \
+                "its authors published it"
+            mkdir -p tree
+            tar xf nginx_*.orig.tar.* --strip-components=1 -C tree >> log 2>&1 \
+                || die 4 "cannot unpack nginx $version, see $3.new/log"
+            take_source "$3"
             return
         fi
         tried="$tried $version"
@@ -158,6 +169,16 @@ fetch_source()
     rm -f "$ROOT/build/apt/$1-deb-src/done"
     tail -n 3 log >&2
     die 4 "cannot fetch the source of nginx from Debian $1 (tried$tried)"
+}
+
+
+# take_source FOLDER: "tree" of the working folder is complete
+
+take_source()
+{
+    mv tree "$1"
+    cd "$ROOT"
+    rm -rf "$1.new"
 }
 
 
