@@ -1,5 +1,6 @@
-# A connection that carried a connection-based logon is closed after its
-# answer and never used again; a logon never starts on a used connection.
+# With "mapi_pin off" a connection that carried a connection-based logon is
+# closed after its answer and never used again; a logon never starts on a used
+# connection.  With pins: 028-pin.t.
 
 use strict;
 use warnings;
@@ -135,9 +136,9 @@ my @answers = (
 );
 
 
-for my $case ([ 'one', "mapi;\n%SERVERS%keepalive 1;" ],
-              [ 'many', "mapi;\n%SERVERS%keepalive 8;" ],
-              [ 'zone', "zone z 256k;\nmapi;\n%SERVERS%keepalive 8;" ])
+for my $case ([ 'one', "mapi;\nmapi_pin off;\n%SERVERS%keepalive 1;" ],
+              [ 'many', "mapi;\nmapi_pin off;\n%SERVERS%keepalive 8;" ],
+              [ 'zone', "zone z 256k;\nmapi;\nmapi_pin off;\n%SERVERS%keepalive 8;" ])
 {
     my ($name, $lines) = @$case;
     my $front = front_end($name, $lines);
@@ -227,7 +228,7 @@ for my $case ([ 'one', "mapi;\n%SERVERS%keepalive 1;" ],
 # without "keepalive" before 1.29.7 nothing is pooled anyhow
 
 {
-    my $front = front_end('none', "mapi;\n%SERVERS%");
+    my $front = front_end('none', "mapi;\nmapi_pin off;\n%SERVERS%");
     my $peer = serve(undef, answer(200), "Authorization: NTLM $one");
 
     ok(!is_used_again($peer), 'without keepalive a logon is not pooled either');

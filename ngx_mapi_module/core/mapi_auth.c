@@ -355,6 +355,116 @@ mapi_auth_challenge_taints(const unsigned char *p, size_t len)
 }
 
 
+static int
+mapi_auth_names_connection(const unsigned char *p, const unsigned char *end)
+{
+    const unsigned char  *name;
+
+    while (p < end) {
+
+        if (!mapi_auth_tchar(*p)) {
+            p++;
+            continue;
+        }
+
+        name = p;
+        p = mapi_auth_skip_token(p, end);
+
+        if (mapi_auth_is_connection_scheme(mapi_auth_scheme(name, p - name))) {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+size_t
+mapi_auth_strip_challenges(unsigned char *dst, const unsigned char *p,
+    size_t len)
+{
+    int                   keep, all;
+    size_t                n;
+    unsigned char        *out;
+    const unsigned char  *end, *first, *start, *q;
+
+    out = dst;
+    keep = 1;
+    all = 1;
+    first = p;
+    end = p + len;
+
+    for ( ;; ) {
+
+        while (p < end && (mapi_auth_blank(*p) || *p == ',')) {
+            p++;
+        }
+
+        if (p == end) {
+
+            if (all) {
+                break;
+            }
+
+            return out - dst;
+        }
+
+        start = p;
+        p = mapi_auth_skip_token(p, end);
+        q = mapi_auth_skip_blanks(p, end);
+
+        if (p == start) {
+            all = 0;
+            break;
+        }
+
+        /* a parameter belongs to the challenge before, all else begins one */
+
+        if (q < end && *q == '=') {
+            p = mapi_auth_value(q + 1, end);
+
+        } else {
+            keep = !mapi_auth_is_connection_scheme(
+                        mapi_auth_scheme(start, p - start));
+
+            if (q < end && *q != ',') {
+                p = (q > p) ? mapi_auth_credentials(q, end) : NULL;
+            }
+        }
+
+        if (p == NULL) {
+            all = 0;
+            break;
+        }
+
+        if (!keep) {
+            all = 0;
+            continue;
+        }
+
+        if (out > dst) {
+            *out++ = ',';
+        }
+
+        for (q = p; mapi_auth_blank(q[-1]); q--) { /* void */ }
+
+        n = q - start;
+        memcpy(out, start, n);
+        out += n;
+    }
+
+    if (!all && mapi_auth_names_connection(first, end)) {
+        return 0;
+    }
+
+    if (len) {
+        memcpy(dst, first, len);
+    }
+
+    return len;
+}
+
+
 int
 mapi_auth_basic_user(const mapi_auth_t *a, unsigned char *buf, size_t size,
     mapi_str_t *user)

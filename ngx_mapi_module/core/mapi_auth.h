@@ -48,6 +48,15 @@ int mapi_auth_is_connection(const mapi_auth_t *a);
 int mapi_auth_challenge_taints(const unsigned char *p, size_t len);
 
 /*
+ * Copies a WWW-Authenticate value to dst (len bytes) without the challenges
+ * of those schemes, with or without a token; the others stay as they were.
+ * Returns the length, 0 if nothing is left, or if the value cannot be parsed
+ * and names one of them.
+ */
+size_t mapi_auth_strip_challenges(unsigned char *dst, const unsigned char *p,
+    size_t len);
+
+/*
  * The user name of Basic credentials, up to the first colon, decoded to buf
  * (size bytes).  MAPI_OK with a view of buf; MAPI_ERROR when it is not
  * base64, has no colon, is empty or does not fit.

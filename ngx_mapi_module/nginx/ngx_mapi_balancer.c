@@ -33,6 +33,9 @@ static ngx_int_t ngx_mapi_acquire_from(ngx_mapi_peer_data_t *mp,
     ngx_uint_t first, ngx_uint_t any);
 static void ngx_mapi_free_peer(ngx_peer_connection_t *pc, void *data,
     ngx_uint_t state);
+static ngx_http_upstream_rr_peer_t *ngx_mapi_hold_from(
+    ngx_http_upstream_rr_peers_t *peers, struct sockaddr *sockaddr,
+    socklen_t socklen);
 
 
 ngx_int_t
@@ -273,4 +276,78 @@ ngx_mapi_free_peer(ngx_peer_connection_t *pc, void *data, ngx_uint_t state)
         pc->tries = 0;
         pc->cached = 0;
     }
+}
+
+
+ngx_int_t
+ngx_mapi_hold(ngx_http_upstream_srv_conf_t *us, struct sockaddr *sockaddr,
+    socklen_t socklen, ngx_mapi_hold_t *hold)
+{
+    ngx_http_upstream_rr_peer_t   *peer;
+    ngx_http_upstream_rr_peers_t  *peers;
+
+    hold->peer = NULL;
+
+    for (peers = us->peer.data; peers; peers = peers->next) {
+
+        peer = ngx_mapi_hold_from(peers, sockaddr, socklen);
+
+        if (peer) {
+            hold->peers = peers;
+            hold->peer = peer;
+            return NGX_OK;
+        }
+    }
+
+    return NGX_DECLINED;
+}
+
+
+static ngx_http_upstream_rr_peer_t *
+ngx_mapi_hold_from(ngx_http_upstream_rr_peers_t *peers,
+    struct sockaddr *sockaddr, socklen_t socklen)
+{
+    ngx_http_upstream_rr_peer_t  *peer;
+
+    ngx_http_upstream_rr_peers_wlock(peers);
+
+    for (peer = peers->peer; peer; peer = peer->next) {
+
+        if (!peer->down
+            && ngx_memn2cmp((u_char *) peer->sockaddr, (u_char *) sockaddr,
+                            peer->socklen, socklen)
+               == 0)
+        {
+            peer->conns++;
+            ngx_mapi_peer_ref(peers, peer);
+            break;
+        }
+    }
+
+    ngx_http_upstream_rr_peers_unlock(peers);
+
+    return peer;
+}
+
+
+/*
+ * A pinned connection that fails says nothing of its server: it was open
+ * already.
+ */
+
+void
+ngx_mapi_release(ngx_mapi_hold_t *hold)
+{
+    if (hold->peer == NULL) {
+        return;
+    }
+
+    ngx_http_upstream_rr_peers_wlock(hold->peers);
+
+    hold->peer->conns--;
+    ngx_mapi_peer_unref(hold->peers, hold->peer);
+
+    ngx_http_upstream_rr_peers_unlock(hold->peers);
+
+    hold->peer = NULL;
 }

@@ -46,6 +46,9 @@
 #define ngx_mapi_peer_ref(peers, peer)                                        \
     ngx_http_upstream_rr_peer_ref(peers, peer)
 
+#define ngx_mapi_peer_unref(peers, peer)                                      \
+    (void) ngx_http_upstream_rr_peer_unref(peers, peer)
+
 #define ngx_mapi_peers_changed(rrp)                                           \
     ((rrp)->peers->config && (rrp)->config != *(rrp)->peers->config)
 
@@ -56,6 +59,7 @@
 
 #define NGX_MAPI_UPSTREAM_MODIFY  0
 #define ngx_mapi_peer_ref(peers, peer)
+#define ngx_mapi_peer_unref(peers, peer)
 #define ngx_mapi_peers_changed(rrp)  0
 #define ngx_mapi_peers_adopt(rrp)
 
@@ -83,6 +87,29 @@
      == NGX_HTTP_VERSION_20)
 #else
 #define ngx_mapi_proxy_is_http2(plcf)  0
+#endif
+
+
+/* HTTP/2 by "listen ... http2", and from 1.25.1 by "http2 on" in a server */
+
+#if (NGX_HTTP_V2 && nginx_version >= 1025001)
+#define ngx_mapi_server_has_http2(cscf)                                       \
+    (((ngx_http_v2_srv_conf_t *)                                              \
+      (cscf)->ctx->srv_conf[ngx_http_v2_module.ctx_index])->enable == 1)
+#else
+#define ngx_mapi_server_has_http2(cscf)  0
+#endif
+
+#if (NGX_HTTP_V2)
+#define ngx_mapi_listen_has_http2(opt)  (opt)->http2
+#else
+#define ngx_mapi_listen_has_http2(opt)  0
+#endif
+
+#if (nginx_version >= 1025000)
+#define ngx_mapi_listen_has_quic(opt)  (opt)->quic
+#else
+#define ngx_mapi_listen_has_quic(opt)  0
 #endif
 
 

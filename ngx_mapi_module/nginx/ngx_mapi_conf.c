@@ -21,6 +21,8 @@ static char *ngx_mapi_set_affinity_cookie(ngx_conf_t *cf, ngx_command_t *cmd,
 static char *ngx_mapi_set_affinity_key(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_mapi_merge_road(ngx_conf_t *cf, ngx_mapi_loc_conf_t *conf);
+static ngx_int_t ngx_mapi_note_way(ngx_conf_t *cf, ngx_mapi_loc_conf_t *conf,
+    ngx_http_upstream_srv_conf_t *us);
 static char *ngx_mapi_take_location(ngx_conf_t *cf, ngx_mapi_loc_conf_t *conf,
     ngx_http_upstream_srv_conf_t *us);
 
@@ -60,6 +62,13 @@ ngx_command_t  ngx_mapi_commands[] = {
     { ngx_string("mapi_unknown_mailbox"),
       NGX_HTTP_UPS_CONF|NGX_CONF_TAKE1,
       ngx_mapi_set_unknown_mailbox,
+      NGX_HTTP_SRV_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("mapi_pin"),
+      NGX_HTTP_UPS_CONF|NGX_CONF_TAKE1234,
+      ngx_mapi_set_pin,
       NGX_HTTP_SRV_CONF_OFFSET,
       0,
       NULL },
@@ -106,13 +115,26 @@ ngx_command_t  ngx_mapi_commands[] = {
 void *
 ngx_mapi_create_main_conf(ngx_conf_t *cf)
 {
+    ngx_mapi_main_conf_t  *conf;
+
     /*
      * set by ngx_pcalloc():
      *
      *     everything: no directory, no keys, nothing used
      */
 
-    return ngx_pcalloc(cf->pool, sizeof(ngx_mapi_main_conf_t));
+    conf = ngx_pcalloc(cf->pool, sizeof(ngx_mapi_main_conf_t));
+    if (conf == NULL) {
+        return NULL;
+    }
+
+    if (ngx_array_init(&conf->ways, cf->pool, 16, sizeof(ngx_mapi_way_t))
+        != NGX_OK)
+    {
+        return NULL;
+    }
+
+    return conf;
 }
 
 
@@ -134,6 +156,11 @@ ngx_mapi_create_srv_conf(ngx_conf_t *cf)
      */
 
     conf->reject = NGX_CONF_UNSET_UINT;
+
+    conf->pin = NGX_CONF_UNSET;
+    conf->pin_max = NGX_CONF_UNSET_UINT;
+    conf->pin_idle = NGX_CONF_UNSET_MSEC;
+    conf->prefer = NGX_CONF_UNSET_UINT;
 
     return conf;
 }
@@ -198,6 +225,15 @@ ngx_mapi_init_main_conf(ngx_conf_t *cf, void *conf)
 
         ngx_conf_init_uint_value(mscf->reject, 0);
 
+        ngx_conf_init_value(mscf->pin,
+                            mscf->type != ngx_mapi_upstream_none);
+        ngx_conf_init_uint_value(mscf->pin_max, 16);
+        ngx_conf_init_msec_value(mscf->pin_idle, 110000);
+        ngx_conf_init_uint_value(mscf->prefer,
+                                 mscf->type == ngx_mapi_upstream_owner
+                                 ? ngx_mapi_prefer_route
+                                 : ngx_mapi_prefer_pinned);
+
         if (ngx_mapi_init_servers(cf, uscfp[i], mscf) != NGX_OK) {
             return NGX_CONF_ERROR;
         }
@@ -212,6 +248,10 @@ ngx_mapi_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 {
     ngx_mapi_loc_conf_t *prev = parent;
     ngx_mapi_loc_conf_t *conf = child;
+
+    char                          *rc;
+    void                          *plcf;
+    ngx_http_upstream_srv_conf_t  *us;
 
     if (conf->mode == NGX_CONF_UNSET_UINT) {
         conf->file = prev->file;
@@ -240,7 +280,48 @@ ngx_mapi_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
         conf->rules = prev->rules;
     }
 
-    return ngx_mapi_merge_road(cf, conf);
+    rc = ngx_mapi_merge_road(cf, conf);
+
+    if (rc != NGX_CONF_OK) {
+        return rc;
+    }
+
+    plcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_proxy_module);
+    us = ngx_mapi_proxy_upstream_conf(plcf)->upstream;
+
+    if (us && ngx_mapi_note_way(cf, conf, us) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+/* for what can be seen only when all servers and locations are known */
+
+static ngx_int_t
+ngx_mapi_note_way(ngx_conf_t *cf, ngx_mapi_loc_conf_t *conf,
+    ngx_http_upstream_srv_conf_t *us)
+{
+    ngx_mapi_way_t            *way;
+    ngx_mapi_main_conf_t      *mmcf;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    mmcf = ngx_http_conf_get_module_main_conf(cf, ngx_mapi_module);
+
+    way = ngx_array_push(&mmcf->ways);
+    if (way == NULL) {
+        return NGX_ERROR;
+    }
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    way->server = ngx_http_conf_get_module_srv_conf(cf, ngx_http_core_module);
+    way->upstream = us;
+    way->location = clcf->name;
+    way->road = (conf->upstream && conf->mode == ngx_mapi_mode_on);
+
+    return NGX_OK;
 }
 
 

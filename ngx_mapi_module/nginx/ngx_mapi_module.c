@@ -209,6 +209,8 @@ ngx_mapi_init(ngx_conf_t *cf)
     ngx_http_upstream_srv_conf_t  **uscfp;
     ngx_http_upstream_main_conf_t  *umcf;
 
+    mmcf = ngx_http_conf_get_module_main_conf(cf, ngx_mapi_module);
+
     umcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_upstream_module);
     uscfp = umcf->upstreams.elts;
 
@@ -220,13 +222,13 @@ ngx_mapi_init(ngx_conf_t *cf)
 
         mscf = ngx_http_conf_upstream_srv_conf(uscfp[i], ngx_mapi_module);
 
-        if (mscf->type == ngx_mapi_upstream_none) {
+        if (mscf->type == ngx_mapi_upstream_none && !mscf->pin) {
             continue;
         }
 
-        if (mscf->reject) {
-            mmcf = ngx_http_conf_get_module_main_conf(cf, ngx_mapi_module);
+        mmcf->pins |= mscf->pin;
 
+        if (mscf->reject) {
             if (mmcf->directory_path.len == 0) {
                 ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
                               "\"mapi_unknown_mailbox reject\" needs "
@@ -237,14 +239,24 @@ ngx_mapi_init(ngx_conf_t *cf)
             }
         }
 
-        if (ngx_mapi_check_balancer(cf, uscfp[i], mscf) != NGX_OK
-            || ngx_mapi_pin_install(cf, uscfp[i]) != NGX_OK)
+        if (mscf->type != ngx_mapi_upstream_none
+            && ngx_mapi_check_balancer(cf, uscfp[i], mscf) != NGX_OK)
         {
+            return NGX_ERROR;
+        }
+
+        if (ngx_mapi_pin_install(cf, uscfp[i]) != NGX_OK) {
             return NGX_ERROR;
         }
     }
 
-    mmcf = ngx_http_conf_get_module_main_conf(cf, ngx_mapi_module);
+    if (ngx_mapi_pin_check(cf, mmcf) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    if (mmcf->pins && ngx_mapi_pin_answer_init(cf) != NGX_OK) {
+        return NGX_ERROR;
+    }
 
     if (!mmcf->used) {
         return NGX_OK;
@@ -284,6 +296,7 @@ ngx_mapi_init_process(ngx_cycle_t *cycle)
 static void
 ngx_mapi_exit_process(ngx_cycle_t *cycle)
 {
+    ngx_mapi_pin_exit_process(cycle);
     ngx_mapi_locate_exit_process(cycle);
     ngx_mapi_affinity_exit_process(cycle);
 }

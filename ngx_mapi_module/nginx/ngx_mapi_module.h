@@ -64,9 +64,40 @@ typedef enum {
 } ngx_mapi_fallback_e;
 
 
+typedef enum {
+    ngx_mapi_prefer_pinned = 0,
+    ngx_mapi_prefer_route
+} ngx_mapi_prefer_e;
+
+
+/* why a pinned connection was closed */
+typedef enum {
+    ngx_mapi_pin_by_client = 0,
+    ngx_mapi_pin_by_server,
+    ngx_mapi_pin_by_idle,        /* mapi_pin idle= */
+    ngx_mapi_pin_by_limit,       /* mapi_pin max= */
+    ngx_mapi_pin_by_refusal,     /* the logon failed */
+    ngx_mapi_pin_by_failure,     /* a request did, or memory */
+    ngx_mapi_pin_by_shutdown,
+    ngx_mapi_pin_reasons
+} ngx_mapi_pin_reason_e;
+
+
+/* of an upstream block, in this worker */
+typedef struct {
+    ngx_uint_t                 opened;
+    ngx_uint_t                 pinned;    /* now, idle or in use */
+    ngx_uint_t                 closed[ngx_mapi_pin_reasons];
+    ngx_uint_t                 failed;    /* handshakes, with a bare 401 */
+    ngx_uint_t                 refused;   /* logons that could not be kept */
+} ngx_mapi_pin_counters_t;
+
+
 /* what decided; the words are those of $mapi_route */
 typedef enum {
     ngx_mapi_route_none = 0,
+    ngx_mapi_route_handshake,
+    ngx_mapi_route_pinned,
     ngx_mapi_route_directory,
     ngx_mapi_route_affinity,
     ngx_mapi_route_balance
@@ -105,6 +136,8 @@ typedef struct {
 
     ngx_int_t                  ctx_index; /* the variable that keeps the ctx */
     ngx_uint_t                 used;      /* some location takes the road */
+    ngx_uint_t                 pins;      /* some block has pins */
+    ngx_array_t                ways;      /* of ngx_mapi_way_t */
 } ngx_mapi_main_conf_t;
 
 
@@ -135,6 +168,13 @@ typedef struct {
     ngx_uint_t                 initialized;
     ngx_http_upstream_init_peer_pt  original_init_peer;
 
+    ngx_flag_t                 pin;       /* mapi_pin */
+    ngx_uint_t                 pin_max;
+    ngx_msec_t                 pin_idle;
+    ngx_uint_t                 prefer;
+    ngx_uint_t                 peers;     /* the list is nginx's own kind */
+    ngx_mapi_pin_counters_t    pins;
+
     /* of this worker: what the servers' directory fields were made from */
     uint64_t                   generation;
     time_t                     refreshed;
@@ -147,6 +187,15 @@ typedef struct {
     ngx_http_regex_t          *regex;
     ngx_http_complex_value_t   replacement;
 } ngx_mapi_rule_t;
+
+
+/* a location that leads to an upstream block, for the checks at the end */
+typedef struct {
+    ngx_http_core_srv_conf_t      *server;
+    ngx_http_upstream_srv_conf_t  *upstream;
+    ngx_str_t                      location;
+    ngx_uint_t                     road;     /* mapi on */
+} ngx_mapi_way_t;
 
 
 typedef struct {
@@ -203,11 +252,19 @@ typedef struct {
     /* select */
     ngx_mapi_route_e           route;
     ngx_int_t                  server;         /* index, or -1 */
+    ngx_int_t                  preferred;      /* if no pin had a word in it */
     ngx_uint_t                 last_resort;    /* nobody passes his check */
     mapi_affinity_t           *affinity;       /* opened cookie, or NULL */
 
     u_char                    *activity;       /* the request's GUID */
 } ngx_mapi_ctx_t;
+
+
+/* an address that is counted as in use, and by whom it has to be released */
+typedef struct {
+    ngx_http_upstream_rr_peers_t  *peers;
+    ngx_http_upstream_rr_peer_t   *peer;        /* NULL: none */
+} ngx_mapi_hold_t;
 
 
 /* peers that this request has tried, by their place in the block */
@@ -301,9 +358,35 @@ ngx_int_t ngx_mapi_server_of_peer(ngx_mapi_srv_conf_t *mscf,
 ngx_int_t ngx_mapi_init_upstream(ngx_conf_t *cf,
     ngx_http_upstream_srv_conf_t *us);
 
-/* pin: for now only the taint rule; installed outside everything */
+/*
+ * Counts a connection that did not come from the balancer, on the peer with
+ * this address; max_conns does not refuse it.  NGX_DECLINED if there is no
+ * such peer any more or it is down.  Each hold is released once, by whoever
+ * has it, in the same request.
+ */
+ngx_int_t ngx_mapi_hold(ngx_http_upstream_srv_conf_t *us,
+    struct sockaddr *sockaddr, socklen_t socklen, ngx_mapi_hold_t *hold);
+void ngx_mapi_release(ngx_mapi_hold_t *hold);
+
+/* pin: private connections; installed outside everything */
+char *ngx_mapi_set_pin(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 ngx_int_t ngx_mapi_pin_install(ngx_conf_t *cf,
     ngx_http_upstream_srv_conf_t *us);
+ngx_int_t ngx_mapi_pin_check(ngx_conf_t *cf, ngx_mapi_main_conf_t *mmcf);
+ngx_int_t ngx_mapi_pin_answer_init(ngx_conf_t *cf);
+void ngx_mapi_pin_exit_process(ngx_cycle_t *cycle);
+
+/*
+ * The server that this client's pins make of the one that the rules chose
+ * (index or -1), and the route if it is another reason: rules 1 and 2.
+ * "usable" tells of each server whether it may be used.
+ */
+ngx_int_t ngx_mapi_pin_select(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
+    ngx_http_upstream_srv_conf_t *us, ngx_int_t chosen, u_char *usable);
+
+/* 1 if a pin to this server would take the request, though it is full */
+ngx_uint_t ngx_mapi_pin_has(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
+    ngx_http_upstream_srv_conf_t *us, ngx_int_t server);
 
 /* stick: opens the request's cookie into ctx->affinity; seals the answer's */
 void ngx_mapi_affinity_read(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);

@@ -4,42 +4,38 @@
  */
 
 
-#include "ngx_mapi_module.h"
+#include "ngx_mapi_pin.h"
 
 
 /*
  * NTLM, Negotiate and Nego2 log a connection on, not a request.  This layer
- * stands outside every other one, also outside keepalive, and keeps the rule:
+ * stands outside every other one, also outside keepalive, and keeps the rules:
  *
  *   a connection that carried such a logon in either direction is tainted for
- *   life and is closed after its answer, never pooled;
+ *   life: it serves the client connection that made it, or is closed;
  *   a request that carries such a logon never starts on a pooled connection.
+ *
+ * Whatever goes wrong ends in "closed".
  */
-
-typedef struct {
-    ngx_http_request_t             *request;
-    unsigned                        tainted:1;
-
-    void                           *data;
-    ngx_event_get_peer_pt           original_get_peer;
-    ngx_event_free_peer_pt          original_free_peer;
-    ngx_event_notify_peer_pt        original_notify;
-#if (NGX_HTTP_SSL)
-    ngx_event_set_peer_session_pt   original_set_session;
-    ngx_event_save_peer_session_pt  original_save_session;
-#endif
-} ngx_mapi_pin_data_t;
 
 
 static ngx_int_t ngx_mapi_pin_init_peer(ngx_http_request_t *r,
     ngx_http_upstream_srv_conf_t *us);
 static ngx_int_t ngx_mapi_pin_get_peer(ngx_peer_connection_t *pc, void *data);
+static ngx_int_t ngx_mapi_pin_use(ngx_mapi_pin_data_t *pd,
+    ngx_peer_connection_t *pc, ngx_mapi_pin_t *pin);
+static ngx_int_t ngx_mapi_pin_get_inner(ngx_mapi_pin_data_t *pd,
+    ngx_peer_connection_t *pc);
 static void ngx_mapi_pin_free_peer(ngx_peer_connection_t *pc, void *data,
     ngx_uint_t state);
+static void ngx_mapi_pin_settle(ngx_mapi_pin_data_t *pd,
+    ngx_peer_connection_t *pc, ngx_uint_t state, ngx_uint_t token);
+static ngx_uint_t ngx_mapi_pin_can_keep(ngx_mapi_pin_data_t *pd,
+    ngx_peer_connection_t *pc, ngx_uint_t state);
+static ngx_mapi_pin_state_e ngx_mapi_pin_state(ngx_mapi_pin_data_t *pd,
+    ngx_uint_t token);
 static void ngx_mapi_pin_notify(ngx_peer_connection_t *pc, void *data,
     ngx_uint_t type);
-static ngx_uint_t ngx_mapi_pin_request_taints(ngx_http_request_t *r);
-static ngx_uint_t ngx_mapi_pin_answer_taints(ngx_http_upstream_t *u);
 static void ngx_mapi_pin_discard(ngx_peer_connection_t *pc);
 #if (NGX_HTTP_SSL)
 static ngx_int_t ngx_mapi_pin_set_session(ngx_peer_connection_t *pc,
@@ -53,9 +49,18 @@ static void ngx_mapi_pin_save_session(ngx_peer_connection_t *pc, void *data);
 ngx_int_t
 ngx_mapi_pin_install(ngx_conf_t *cf, ngx_http_upstream_srv_conf_t *us)
 {
-    ngx_mapi_srv_conf_t  *mscf;
+    ngx_mapi_srv_conf_t           *mscf;
+    ngx_http_upstream_rr_peers_t  *peers;
 
     mscf = ngx_http_conf_upstream_srv_conf(us, ngx_mapi_module);
+
+    /*
+     * All of nginx's own methods count on one kind of list, which bears the
+     * block's name; a foreign one may keep something else there.
+     */
+
+    peers = us->peer.data;
+    mscf->peers = (peers && peers->name == &us->host);
 
     mscf->original_init_peer = us->peer.init;
     us->peer.init = ngx_mapi_pin_init_peer;
@@ -68,14 +73,15 @@ static ngx_int_t
 ngx_mapi_pin_init_peer(ngx_http_request_t *r,
     ngx_http_upstream_srv_conf_t *us)
 {
-    ngx_mapi_pin_data_t    *pin;
+    ngx_mapi_ctx_t         *ctx;
+    ngx_mapi_pin_data_t    *pd;
     ngx_mapi_srv_conf_t    *mscf;
     ngx_peer_connection_t  *pc;
 
     mscf = ngx_http_conf_upstream_srv_conf(us, ngx_mapi_module);
 
-    pin = ngx_palloc(r->pool, sizeof(ngx_mapi_pin_data_t));
-    if (pin == NULL) {
+    pd = ngx_pcalloc(r->pool, sizeof(ngx_mapi_pin_data_t));
+    if (pd == NULL) {
         return NGX_ERROR;
     }
 
@@ -85,25 +91,40 @@ ngx_mapi_pin_init_peer(ngx_http_request_t *r,
 
     pc = &r->upstream->peer;
 
-    pin->request = r;
-    pin->tainted = ngx_mapi_pin_request_taints(r);
+    pd->request = r;
+    pd->upstream = us;
+    pd->conf = r->upstream->conf;
 
-    pin->data = pc->data;
-    pin->original_get_peer = pc->get;
-    pin->original_free_peer = pc->free;
-    pin->original_notify = pc->notify;
+    ctx = (r == r->main) ? ngx_mapi_get_ctx(r) : NULL;
 
-    pc->data = pin;
+    if (ctx && !ctx->observe && ctx->mscf == mscf) {
+        pd->ctx = ctx;
+        pd->auth = ctx->auth;
+
+    } else {
+        ngx_mapi_read_auth(r, &pd->auth);
+    }
+
+    pd->tainted = mapi_auth_is_connection(&pd->auth);
+    pd->plain = (r->headers_in.authorization == NULL);
+    pd->eligible = mscf->pin && ngx_mapi_pin_eligible(r);
+
+    pd->data = pc->data;
+    pd->original_get_peer = pc->get;
+    pd->original_free_peer = pc->free;
+    pd->original_notify = pc->notify;
+
+    pc->data = pd;
     pc->get = ngx_mapi_pin_get_peer;
     pc->free = ngx_mapi_pin_free_peer;
 
-    if (pin->original_notify) {
+    if (pd->original_notify) {
         pc->notify = ngx_mapi_pin_notify;
     }
 
 #if (NGX_HTTP_SSL)
-    pin->original_set_session = pc->set_session;
-    pin->original_save_session = pc->save_session;
+    pd->original_set_session = pc->set_session;
+    pd->original_save_session = pc->save_session;
 
     pc->set_session = ngx_mapi_pin_set_session;
     pc->save_session = ngx_mapi_pin_save_session;
@@ -113,16 +134,154 @@ ngx_mapi_pin_init_peer(ngx_http_request_t *r,
 }
 
 
+ngx_mapi_pin_data_t *
+ngx_mapi_pin_data(ngx_http_request_t *r)
+{
+    ngx_http_upstream_t  *u;
+
+    u = r->upstream;
+
+    /* nginx holds the cleanup as long as the server's answer passes */
+
+    if (u == NULL || u->cleanup == NULL
+        || u->peer.free != ngx_mapi_pin_free_peer)
+    {
+        return NULL;
+    }
+
+    return u->peer.data;
+}
+
+
 static ngx_int_t
 ngx_mapi_pin_get_peer(ngx_peer_connection_t *pc, void *data)
 {
-    ngx_mapi_pin_data_t  *pin = data;
+    ngx_mapi_pin_data_t  *pd = data;
 
-    ngx_int_t  rc;
+    ngx_int_t        rc;
+    ngx_mapi_pin_t  *pin;
 
-    rc = pin->original_get_peer(pc, pin->data);
+    if (pd->eligible && !pd->retried && (pd->tainted || pd->plain)) {
 
-    if (rc == NGX_DONE && pin->tainted) {
+        pin = ngx_mapi_pin_choose(pd);
+
+        if (pin) {
+            rc = ngx_mapi_pin_use(pd, pc, pin);
+
+            if (rc != NGX_DECLINED) {
+                return rc;
+            }
+        }
+    }
+
+    return ngx_mapi_pin_get_inner(pd, pc);
+}
+
+
+/* NGX_DONE; NGX_DECLINED if the pin's server is gone, and the pin with it */
+
+static ngx_int_t
+ngx_mapi_pin_use(ngx_mapi_pin_data_t *pd, ngx_peer_connection_t *pc,
+    ngx_mapi_pin_t *pin)
+{
+    u_char               *p;
+    ngx_str_t            *name;
+    ngx_mapi_srv_conf_t  *mscf;
+
+    mscf = ngx_http_conf_upstream_srv_conf(pd->upstream, ngx_mapi_module);
+
+    if (mscf->peers
+        && ngx_mapi_hold(pd->upstream, (struct sockaddr *) &pin->sockaddr,
+                         pin->socklen, &pd->hold)
+           != NGX_OK)
+    {
+        ngx_mapi_pin_end(pin, ngx_mapi_pin_by_server);
+        return NGX_DECLINED;
+    }
+
+    /* the log names the address when the pin may be gone */
+
+    name = ngx_palloc(pd->request->pool, sizeof(ngx_str_t) + pin->name.len
+                                         + sizeof(ngx_sockaddr_t));
+    if (name == NULL) {
+        ngx_mapi_release(&pd->hold);
+        return NGX_ERROR;
+    }
+
+    p = (u_char *) (name + 1);
+
+    ngx_memcpy(p, &pin->sockaddr, sizeof(ngx_sockaddr_t));
+    pc->sockaddr = (struct sockaddr *) p;
+    pc->socklen = pin->socklen;
+
+    name->len = pin->name.len;
+    name->data = p + sizeof(ngx_sockaddr_t);
+    ngx_memcpy(name->data, pin->name.data, pin->name.len);
+    pc->name = name;
+
+    ngx_mapi_pin_take(pin, pc->log);
+
+    pd->pin = pin;
+    pd->inner = 0;
+
+    pc->connection = pin->connection;
+    pc->cached = 1;
+
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, pc->log, 0,
+                   "mapi: pinned connection to %V", pc->name);
+
+    return NGX_DONE;
+}
+
+
+static ngx_int_t
+ngx_mapi_pin_get_inner(ngx_mapi_pin_data_t *pd, ngx_peer_connection_t *pc)
+{
+    ngx_int_t             rc;
+    ngx_mapi_pin_t       *pin;
+    ngx_mapi_srv_conf_t  *mscf;
+    ngx_mapi_pin_wish_t   wish;
+
+    rc = pd->original_get_peer(pc, pd->data);
+
+    if (rc != NGX_OK && rc != NGX_DONE) {
+        return rc;
+    }
+
+    pd->inner = 1;
+
+    mscf = ngx_http_conf_upstream_srv_conf(pd->upstream, ngx_mapi_module);
+
+    /* another method has chosen: is there a pin at that address? */
+
+    if (pd->eligible && !pd->retried && (pd->tainted || pd->plain)
+        && (pd->ctx == NULL || mscf->type == ngx_mapi_upstream_none)
+        && mscf->prefer == ngx_mapi_prefer_route)
+    {
+        ngx_mapi_pin_wish(&wish, pd->upstream, pd->conf);
+
+        wish.state = pd->tainted ? ngx_mapi_pin_any : ngx_mapi_pin_logged_on;
+        wish.sockaddr = pc->sockaddr;
+        wish.socklen = pc->socklen;
+
+        pin = ngx_mapi_pin_find(pd->request->connection, &wish);
+
+        if (pin) {
+            if (rc == NGX_DONE) {
+                ngx_mapi_pin_discard(pc);
+            }
+
+            ngx_mapi_pin_take(pin, pc->log);
+
+            pd->pin = pin;
+            pc->connection = pin->connection;
+            pc->cached = 1;
+
+            return NGX_DONE;
+        }
+    }
+
+    if (rc == NGX_DONE && pd->tainted) {
         ngx_log_debug0(NGX_LOG_DEBUG_HTTP, pc->log, 0,
                        "mapi: a logon does not start on a pooled connection");
 
@@ -134,66 +293,179 @@ ngx_mapi_pin_get_peer(ngx_peer_connection_t *pc, void *data)
 }
 
 
+/* once for each get() that gave something */
+
 static void
 ngx_mapi_pin_free_peer(ngx_peer_connection_t *pc, void *data,
     ngx_uint_t state)
 {
-    ngx_mapi_pin_data_t  *pin = data;
+    ngx_mapi_pin_data_t  *pd = data;
 
+    ngx_uint_t            token, tainted;
     ngx_http_upstream_t  *u;
 
-    u = pin->request->upstream;
+    u = pd->request->upstream;
+    token = 0;
+    tainted = 0;
 
-    if (u->keepalive
-        && (pin->tainted || ngx_mapi_pin_answer_taints(u)))
-    {
-        ngx_log_debug0(NGX_LOG_DEBUG_HTTP, pc->log, 0,
-                       "mapi: tainted connection is closed, not pooled");
+    if (pc->connection) {
+        tainted = ngx_mapi_pin_answer_taints(u, &token);
+        tainted |= pd->tainted || pd->pin;
+    }
 
+    pd->retried = 1;
+
+    if (tainted) {
+        ngx_mapi_pin_settle(pd, pc, state, token);
+
+        /* nothing inside may take it for one of its own */
         u->keepalive = 0;
     }
 
-    pin->original_free_peer(pc, pin->data, state);
+    if (pd->inner) {
+        pd->inner = 0;
+        pd->original_free_peer(pc, pd->data, state);
+        return;
+    }
+
+    ngx_mapi_release(&pd->hold);
+
+    if (pc->tries) {
+        pc->tries--;
+    }
+
+    /*
+     * What has been sent is not sent again on the road.  If nothing was, nginx
+     * gives the attempt back, and it goes on a fresh connection.
+     */
+
+    if (u->request_sent && pd->ctx) {
+        pc->tries = 0;
+        pc->cached = 0;
+    }
+}
+
+
+/* a tainted connection becomes or stays a pin, or is left to be closed */
+
+static void
+ngx_mapi_pin_settle(ngx_mapi_pin_data_t *pd, ngx_peer_connection_t *pc,
+    ngx_uint_t state, ngx_uint_t token)
+{
+    ngx_mapi_srv_conf_t    *mscf;
+    ngx_http_upstream_t    *u;
+    ngx_mapi_pin_reason_e   reason;
+
+    u = pd->request->upstream;
+    mscf = ngx_http_conf_upstream_srv_conf(pd->upstream, ngx_mapi_module);
+
+    reason = ngx_mapi_pin_by_failure;
+
+    if (pd->tainted && !token
+        && u->headers_in.status_n == NGX_HTTP_UNAUTHORIZED)
+    {
+        /* some servers answer 401 for ever after a logon that failed */
+
+        mscf->pins.failed++;
+        reason = ngx_mapi_pin_by_refusal;
+
+    } else if (ngx_mapi_pin_can_keep(pd, pc, state)) {
+
+        if (ngx_mapi_pin_keep(pd, pc, ngx_mapi_pin_state(pd, token))
+            == NGX_OK)
+        {
+            return;
+        }
+    }
+
+    if (pd->pin) {
+
+        if (reason == ngx_mapi_pin_by_failure) {
+
+            if (pc->connection->read->eof || u->headers_in.connection_close) {
+                reason = ngx_mapi_pin_by_server;
+
+            } else if (pd->request->connection->error) {
+                reason = ngx_mapi_pin_by_client;
+
+            } else if (ngx_exiting || ngx_terminate) {
+                reason = ngx_mapi_pin_by_shutdown;
+            }
+        }
+
+        mscf->pins.pinned--;
+        mscf->pins.closed[reason]++;
+
+        /* the pin goes with the connection's pool, which nginx destroys */
+        pd->pin = NULL;
+
+    } else if (reason != ngx_mapi_pin_by_refusal) {
+        mscf->pins.refused++;
+    }
+
+    ngx_log_debug0(NGX_LOG_DEBUG_HTTP, pc->log, 0,
+                   "mapi: tainted connection is closed, not pooled");
+}
+
+
+static ngx_uint_t
+ngx_mapi_pin_can_keep(ngx_mapi_pin_data_t *pd, ngx_peer_connection_t *pc,
+    ngx_uint_t state)
+{
+    ngx_connection_t     *c;
+    ngx_http_upstream_t  *u;
+
+    u = pd->request->upstream;
+    c = pc->connection;
+
+    return pd->eligible
+           && !(state & NGX_PEER_FAILED)
+           && !c->read->eof
+           && !c->read->error
+           && !c->read->timedout
+           && !c->write->error
+           && !c->write->timedout
+           && u->keepalive
+           && u->request_body_sent
+           && !pd->request->connection->error
+           && !ngx_terminate
+           && !ngx_exiting;
+}
+
+
+static ngx_mapi_pin_state_e
+ngx_mapi_pin_state(ngx_mapi_pin_data_t *pd, ngx_uint_t token)
+{
+    if (pd->request->upstream->headers_in.status_n == NGX_HTTP_UNAUTHORIZED) {
+        return token ? ngx_mapi_pin_handshake : ngx_mapi_pin_any;
+    }
+
+    return ngx_mapi_pin_logged_on;
 }
 
 
 static void
 ngx_mapi_pin_notify(ngx_peer_connection_t *pc, void *data, ngx_uint_t type)
 {
-    ngx_mapi_pin_data_t  *pin = data;
+    ngx_mapi_pin_data_t  *pd = data;
 
-    pin->original_notify(pc, pin->data, type);
-}
-
-
-static ngx_uint_t
-ngx_mapi_pin_request_taints(ngx_http_request_t *r)
-{
-    mapi_auth_t       auth;
-    ngx_table_elt_t  *h;
-
-    /* nginx refuses a second Authorization line: there is only this one */
-
-    h = r->headers_in.authorization;
-
-    if (h == NULL) {
-        return 0;
+    if (pd->inner) {
+        pd->original_notify(pc, pd->data, type);
     }
-
-    mapi_auth_parse(&auth, h->value.data, h->value.len);
-
-    return mapi_auth_is_connection(&auth);
 }
 
 
 /* any status, any line, any element of a line */
 
-static ngx_uint_t
-ngx_mapi_pin_answer_taints(ngx_http_upstream_t *u)
+ngx_uint_t
+ngx_mapi_pin_answer_taints(ngx_http_upstream_t *u, ngx_uint_t *token)
 {
-    ngx_uint_t        i;
+    ngx_uint_t        i, persistent;
     ngx_list_part_t  *part;
     ngx_table_elt_t  *h;
+
+    *token = 0;
+    persistent = 0;
 
     part = &u->headers_in.headers.part;
     h = part->elts;
@@ -216,7 +488,7 @@ ngx_mapi_pin_answer_taints(ngx_http_upstream_t *u)
                == 0
             && mapi_auth_challenge_taints(h[i].value.data, h[i].value.len))
         {
-            return 1;
+            *token = 1;
         }
 
         if (h[i].key.len == sizeof("Persistent-Auth") - 1
@@ -228,11 +500,11 @@ ngx_mapi_pin_answer_taints(ngx_http_upstream_t *u)
                                sizeof("true") - 1)
                == 0)
         {
-            return 1;
+            persistent = 1;
         }
     }
 
-    return 0;
+    return *token || persistent;
 }
 
 
@@ -246,38 +518,31 @@ ngx_mapi_pin_discard(ngx_peer_connection_t *pc)
     pc->connection = NULL;
     pc->cached = 0;
 
-#if (NGX_HTTP_SSL)
-    if (c->ssl) {
-        c->ssl->no_wait_shutdown = 1;
-        (void) ngx_ssl_shutdown(c);
-    }
-#endif
-
-    if (c->pool) {
-        ngx_destroy_pool(c->pool);
-    }
-
-    ngx_close_connection(c);
+    ngx_mapi_pin_close_connection(c);
 }
 
 
 #if (NGX_HTTP_SSL)
 
+/* nginx asks for a session only of a connection that is new */
+
 static ngx_int_t
 ngx_mapi_pin_set_session(ngx_peer_connection_t *pc, void *data)
 {
-    ngx_mapi_pin_data_t  *pin = data;
+    ngx_mapi_pin_data_t  *pd = data;
 
-    return pin->original_set_session(pc, pin->data);
+    return pd->original_set_session(pc, pd->data);
 }
 
 
 static void
 ngx_mapi_pin_save_session(ngx_peer_connection_t *pc, void *data)
 {
-    ngx_mapi_pin_data_t  *pin = data;
+    ngx_mapi_pin_data_t  *pd = data;
 
-    pin->original_save_session(pc, pin->data);
+    if (pd->inner) {
+        pd->original_save_session(pc, pd->data);
+    }
 }
 
 #endif

@@ -9,7 +9,8 @@
 
 /* how fit a server is to take this request, from its addresses */
 typedef enum {
-    ngx_mapi_server_unusable = 0,    /* down, full, or all addresses tried */
+    ngx_mapi_server_unusable = 0,    /* down, or all addresses tried */
+    ngx_mapi_server_full,            /* max_conns, but for a pin */
     ngx_mapi_server_failing,         /* max_fails reached, fail_timeout runs */
     ngx_mapi_server_alive
 } ngx_mapi_fitness_e;
@@ -19,6 +20,8 @@ typedef struct {
     ngx_mapi_ctx_t            *ctx;
     ngx_mapi_srv_conf_t       *mscf;
     ngx_mapi_server_t         *servers;
+    ngx_http_upstream_srv_conf_t  *upstream;
+    ngx_http_request_t        *pins;       /* NULL: they have no word in it */
     ngx_uint_t                 all_fail;   /* rule 6: none passes its check */
     u_char                     fitness[NGX_MAPI_SERVERS_MAX];
 } ngx_mapi_select_t;
@@ -31,6 +34,7 @@ static void ngx_mapi_select_report(ngx_http_request_t *r,
 static void ngx_mapi_select_look_group(ngx_mapi_select_t *s,
     ngx_http_upstream_rr_peers_t *peers, ngx_mapi_tried_t *tried,
     ngx_uint_t *np, ngx_uint_t *nalive);
+static ngx_int_t ngx_mapi_select_pin(ngx_mapi_select_t *s, ngx_int_t n);
 static ngx_int_t ngx_mapi_select_known(ngx_mapi_select_t *s);
 static ngx_int_t ngx_mapi_select_instead(ngx_http_request_t *r,
     ngx_mapi_select_t *s);
@@ -46,6 +50,7 @@ static ngx_uint_t ngx_mapi_select_fit(ngx_mapi_select_t *s, ngx_uint_t i);
 /*
  * The rules of selection, the first that decides:
  *
+ *   an open handshake, then a logon elsewhere: ngx_mapi_pin_select();
  *   known place: the server where the database is mounted;
  *   it is not alive, drained or elsewhere: what "fallback" says;
  *   unknown place: the cookie's server, else rendezvous hash;
@@ -62,6 +67,8 @@ ngx_mapi_select(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     s.ctx = ctx;
     s.mscf = ctx->mscf;
     s.servers = ctx->mscf->servers.elts;
+    s.upstream = us;
+    s.pins = (tried == NULL && s.mscf->pin && !ctx->observe) ? r : NULL;
 
     ngx_mapi_select_look(&s, us, tried);
 
@@ -88,8 +95,14 @@ ngx_mapi_select(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
         }
     }
 
-    ctx->server = n;
+    ctx->preferred = n;
     ctx->last_resort = s.all_fail;
+
+    if (s.pins) {
+        n = ngx_mapi_select_pin(&s, n);
+    }
+
+    ctx->server = n;
 
     if (n < 0) {
         ctx->route = ngx_mapi_route_none;
@@ -101,6 +114,23 @@ ngx_mapi_select(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
                    ngx_mapi_route_name(ctx->route));
 
     return NGX_OK;
+}
+
+
+/* which servers a pin may lead to: not those that are out of service by hand */
+
+static ngx_int_t
+ngx_mapi_select_pin(ngx_mapi_select_t *s, ngx_int_t n)
+{
+    u_char      usable[NGX_MAPI_SERVERS_MAX];
+    ngx_uint_t  i;
+
+    for (i = 0; i < s->mscf->servers.nelts; i++) {
+        usable[i] = s->fitness[i] != ngx_mapi_server_unusable
+                    && s->servers[i].state != mapi_server_offline;
+    }
+
+    return ngx_mapi_pin_select(s->pins, s->ctx, s->upstream, n, usable);
 }
 
 
@@ -213,6 +243,9 @@ ngx_mapi_select_look_group(ngx_mapi_select_t *s,
         } else if (ngx_mapi_peer_usable(peer, 1)) {
             fitness = ngx_mapi_server_failing;
 
+        } else if (!peer->down) {
+            fitness = ngx_mapi_server_full;
+
         } else {
             continue;
         }
@@ -303,7 +336,18 @@ ngx_mapi_select_known(ngx_mapi_select_t *s)
 
     n = s->ctx->known;
 
-    if (n < 0 || !ngx_mapi_select_fit(s, n)) {
+    if (n < 0) {
+        return -1;
+    }
+
+    /* max_conns does not refuse a client its own connection */
+
+    if (!ngx_mapi_select_fit(s, n)
+        && (s->fitness[n] != ngx_mapi_server_full
+            || s->servers[n].state == mapi_server_offline
+            || s->pins == NULL
+            || !ngx_mapi_pin_has(s->pins, s->ctx, s->upstream, n)))
+    {
         return -1;
     }
 

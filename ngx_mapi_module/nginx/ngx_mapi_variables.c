@@ -72,6 +72,8 @@ static ngx_http_variable_t  ngx_mapi_variables[] = {
 
 static ngx_str_t  ngx_mapi_route_names[] = {
     ngx_string("none"),
+    ngx_string("handshake"),
+    ngx_string("pinned"),
     ngx_string("directory"),
     ngx_string("affinity"),
     ngx_string("balance")
