@@ -1179,3 +1179,164 @@ GET /ok
 ok
 --- no_error_log
 mapi:
+
+
+
+=== TEST 89: "mapi_pin" twice
+--- http_config eval
+::upstream("mapi;\n        mapi_pin on;\n        mapi_pin on;\n        $::Servers")
+--- config eval
+::road('')
+--- must_die
+--- error_log
+"mapi_pin" directive is duplicate in
+
+
+
+=== TEST 90: "mapi_pin" with another word
+--- http_config eval
+::upstream("mapi;\n        mapi_pin yes;\n        $::Servers")
+--- config eval
+::road('')
+--- must_die
+--- error_log
+invalid value "yes" in "mapi_pin" directive, it must be "on" or "off" in
+
+
+
+=== TEST 91: "mapi_pin off" with parameters
+--- http_config eval
+::upstream("mapi;\n        mapi_pin off max=2;\n        $::Servers")
+--- config eval
+::road('')
+--- must_die
+--- error_log
+"mapi_pin" directive has parameters, which "off" does not take in
+
+
+
+=== TEST 92: "mapi_pin" with a number that is none
+--- http_config eval
+::upstream("mapi;\n        mapi_pin on max=0;\n        $::Servers")
+--- config eval
+::road('')
+--- must_die
+--- error_log
+invalid parameter "max=0": write "max=16" (1 to 1024), "idle=110s", "prefer=pinned" or "prefer=route" in
+
+
+
+=== TEST 93: "mapi_pin" with a time that is none
+--- http_config eval
+::upstream("mapi;\n        mapi_pin on idle=soon;\n        $::Servers")
+--- config eval
+::road('')
+--- must_die
+--- error_log
+invalid parameter "idle=soon": write "max=16" (1 to 1024), "idle=110s", "prefer=pinned" or "prefer=route" in
+
+
+
+=== TEST 94: "mapi_pin" with a preference that is none
+--- http_config eval
+::upstream("mapi;\n        mapi_pin on prefer=both;\n        $::Servers")
+--- config eval
+::road('')
+--- must_die
+--- error_log
+invalid parameter "prefer=both": write "max=16" (1 to 1024), "idle=110s", "prefer=pinned" or "prefer=route" in
+
+
+
+=== TEST 95: "mapi_pin" with a parameter twice
+--- http_config eval
+::upstream("mapi;\n        mapi_pin on max=2 max=3;\n        $::Servers")
+--- config eval
+::road('')
+--- must_die
+--- error_log
+parameter "max=3" stands twice in
+
+
+
+=== TEST 96: HTTP/2 where logons are pinned
+--- http_config eval
+$::Good . '    server {
+        listen 127.0.0.1:1985 http2;
+        location /mapi/ {
+            mapi on;
+            proxy_pass http://exchange;
+        }
+    }
+'
+--- config eval
+::road('')
+--- must_die
+--- error_log
+HTTP/2 and HTTP/3 cannot carry the logons of connections (NTLM, Kerberos) that location "/mapi/" keeps for upstream "exchange": turn http2 off here or set "mapi_pin off" there, in 
+
+
+
+=== TEST 97: HTTP/2 where nothing is pinned, and beside it
+--- http_config eval
+::upstream("mapi;\n        mapi_pin off;\n        $::Servers") . '
+    upstream other {
+        mapi_pin on;
+        server 127.0.0.13:8;
+    }
+    server {
+        listen 127.0.0.1:$TEST_NGINX_RAND_PORT_1 http2;
+        location /mapi/ {
+            mapi on;
+            proxy_pass http://exchange;
+        }
+    }
+'
+--- config eval
+::road('')
+--- suppress_stderr
+--- request
+GET /ok
+--- response_body
+ok
+
+
+
+=== TEST 98: another way to the same server, without pins
+--- http_config eval
+$::Good . '    upstream ews {
+        server 127.0.0.12:8;
+    }
+    upstream owa {
+        mapi_pin on;
+        server 127.0.0.12:8;
+    }
+    upstream elsewhere {
+        server 127.0.0.99:8;
+    }
+'
+--- config eval
+::road('') . 'location /EWS {
+    proxy_pass http://ews;
+}
+location /owa {
+    proxy_pass http://owa;
+}
+location /other {
+    proxy_pass http://elsewhere;
+}
+location /direct {
+    proxy_pass http://127.0.0.11:8;
+}
+'
+--- suppress_stderr
+--- request
+GET /ok
+--- response_body
+ok
+--- error_log
+mapi: location "/EWS" reaches server "127.0.0.12" through upstream "ews" without "mapi_pin": a logon by NTLM or Kerberos fails there, or serves somebody else; write "mapi_pin on;" in an upstream block for it
+mapi: location "/direct" reaches server "127.0.0.11" through upstream "127.0.0.11
+--- no_error_log
+location "/owa" reaches
+location "/other" reaches

@@ -383,7 +383,7 @@ size_t
 mapi_auth_strip_challenges(unsigned char *dst, const unsigned char *p,
     size_t len)
 {
-    int                   keep, all;
+    int                   keep, all, is_connection;
     size_t                n;
     unsigned char        *out;
     const unsigned char  *end, *first, *start, *q;
@@ -420,12 +420,14 @@ mapi_auth_strip_challenges(unsigned char *dst, const unsigned char *p,
 
         /* a parameter belongs to the challenge before, all else begins one */
 
-        if (q < end && *q == '=') {
+        is_connection = mapi_auth_is_connection_scheme(
+                            mapi_auth_scheme(start, p - start));
+
+        if (q < end && *q == '=' && !(is_connection && q > p)) {
             p = mapi_auth_value(q + 1, end);
 
         } else {
-            keep = !mapi_auth_is_connection_scheme(
-                        mapi_auth_scheme(start, p - start));
+            keep = !is_connection;
 
             if (q < end && *q != ',') {
                 p = (q > p) ? mapi_auth_credentials(q, end) : NULL;

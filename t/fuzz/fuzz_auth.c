@@ -16,6 +16,7 @@ LLVMFuzzerTestOneInput(const uint8_t *p, size_t len)
     size_t       size;
     uint8_t     *buf;
     mapi_str_t   user;
+    size_t          stripped;
     mapi_auth_t  a;
 
     if (len == 0) {
@@ -53,6 +54,15 @@ LLVMFuzzerTestOneInput(const uint8_t *p, size_t len)
     assert(rc != MAPI_OK || (user.len > 0 && a.scheme == mapi_auth_basic));
     assert(fuzz_inside(user.data, user.len, buf, size));
     fuzz_touch(user.data, user.len);
+
+    free(buf);
+
+    buf = malloc(len + 1);
+    assert(buf);
+
+    stripped = mapi_auth_strip_challenges(buf, p, len);
+    assert(stripped <= len);
+    assert(!mapi_auth_challenge_taints(buf, stripped));
 
     free(buf);
 

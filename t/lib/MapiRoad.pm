@@ -7,7 +7,8 @@ package MapiRoad;
 #   road_http(%options)      "http" content for start_nginx(): servers that
 #                            name themselves, an upstream and the front end.
 #                            port, backend (ports); upstream (the block's
-#                            lines); hosts (list of last bytes, default
+#                            lines); mapi (on),
+#                            scheme (http); hosts (list of last bytes, default
 #                            11 .. 13); location, server, http (more lines);
 #                            proxy (lines of the proxy settings)
 #   $client = connect_to($port [, $address])
@@ -60,7 +61,9 @@ sub road_http
     my $proxy = defined $o{proxy} ? $o{proxy}
                 : "proxy_http_version 1.1;\nproxy_set_header Connection \"\";";
     my %text = map { $_ => defined $o{$_} ? $o{$_} : '' }
-               qw( http server location backend_location );
+               qw( http server location backend_location mapi scheme );
+    $text{mapi} ||= 'on';
+    $text{scheme} ||= 'http';
 
     $upstream =~ s/%SERVERS%/$lines/g;
     $upstream =~ s/%PORT%/$o{backend}/g;
@@ -101,12 +104,12 @@ http {
         $text{server}
 
         location / {
-            mapi on;
+            mapi $text{mapi};
             $proxy
             $text{location}
             add_header X-Target \$mapi_target always;
             add_header X-Route \$mapi_route always;
-            proxy_pass http://exchange;
+            proxy_pass $text{scheme}://exchange;
         }
     }
 }

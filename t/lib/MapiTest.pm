@@ -87,10 +87,18 @@ $SIG{__WARN__} = sub {
 };
 
 
+my $current;
+
+
 # a server that does not start is this file's failure, not the whole run's end
 
 *Test::More::BAIL_OUT = sub {
-    print STDERR "# @_\n";
+    my $log = $Test::Nginx::Util::ErrLogFile;
+    my @why = defined $log && -e $log ? slurp($log) =~ /(.*\[emerg\].*)/g : ();
+    my $name = defined $current ? $current->name : '';
+
+    # the exit code alone is overwritten by what else runs at the end
+    push @MapiRig::Complaints, "@_, $name: @why";
     exit 255;
 };
 
@@ -99,8 +107,6 @@ $SIG{__WARN__} = sub {
 # against a port in use and against nothing else
 
 my $nap = \&Test::Nginx::Util::sleep;
-
-my $current;
 
 *Test::Nginx::Util::sleep = sub (;@) {
     my ($seconds) = @_;

@@ -66,6 +66,53 @@ test_parse(void **state)
 }
 
 
+/* challenges for HTTP/2: those of connections go, the others stay */
+
+static void
+test_strip(void **state)
+{
+    size_t         i, n;
+    unsigned char  buf[256];
+
+    static const struct {
+        const char  *value;
+        const char  *left;
+    } cases[] = {
+        { "", "" },
+        { "NTLM", "" },
+        { "Negotiate, NTLM", "" },
+        { "NTLM TlRMTVNTUAACAAAA", "" },
+        { "Nego2", "" },
+        { "Basic realm=\"x\"", "Basic realm=\"x\"" },
+        { "Basic realm=\"x\", charset=\"UTF-8\"",
+          "Basic realm=\"x\", charset=\"UTF-8\"" },
+        { "Basic realm=\"x\", charset=\"UTF-8\", NTLM",
+          "Basic realm=\"x\",charset=\"UTF-8\"" },
+        { "Negotiate, Basic realm=\"a, NTLM\", NTLM",
+          "Basic realm=\"a, NTLM\"" },
+        { "Negotiate oYG2, Bearer client_id=\"a,b\", issuer=c",
+          "Bearer client_id=\"a,b\",issuer=c" },
+        { "Bearer , NTLM", "Bearer" },
+        { "Foo abc== , Negotiate", "Foo abc==" },
+        { "NTLM = x", "" },
+
+        /* what no grammar explains */
+
+        { "Basic realm=\"x", "Basic realm=\"x" },
+        { "Basic realm=\"x, NTLM", "" },
+        { "Basic realm=\"x\" NTLM TlRM", "" }
+    };
+
+    for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        n = mapi_auth_strip_challenges(buf,
+                                       (const unsigned char *) cases[i].value,
+                                       strlen(cases[i].value));
+        buf[n] = '\0';
+        assert_string_equal((char *) buf, cases[i].left);
+    }
+}
+
+
 static void
 test_challenge(void **state)
 {
@@ -669,6 +716,7 @@ main(void)
 {
     const struct CMUnitTest  tests[] = {
         cmocka_unit_test(test_parse),
+        cmocka_unit_test(test_strip),
         cmocka_unit_test(test_challenge),
         cmocka_unit_test(test_basic),
         cmocka_unit_test(test_names),
