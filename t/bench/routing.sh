@@ -14,9 +14,11 @@
 
 set -euo pipefail
 
-HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+BENCH=routing
 RUN=$MAPI_RUN/routing
-NGINX=$TEST_NGINX_BINARY
+
+# shellcheck source=/dev/null
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 ROUNDS=${BENCH_ROUNDS:-9}
 SECONDS_EACH=${BENCH_SECONDS:-2}
@@ -30,50 +32,7 @@ CONNECTIONS=64
 read -ra EACH <<< "$VARIANTS"
 ROUND=$((SECONDS_EACH * ${#EACH[@]}))
 
-# glibc gives memory at the end of the heap back and asks for it again, many
-# times a second or never, as the heap happens to lie: none of them does here
-
-export MALLOC_TRIM_THRESHOLD_=1073741824
-
 export BENCH_TEMPLATE=$HERE/routing-request.txt
-
-PIDS=()
-
-say() { printf '%s\n' "bench routing: $*" >&2; }
-die() { say "$*"; exit 1; }
-
-
-stop_all()
-{
-    local pid
-
-    for pid in "${PIDS[@]}"; do kill "$pid" 2> /dev/null || true; done
-    wait 2> /dev/null || true
-}
-
-
-# All of them share a core, and none interrupts another (SCHED_BATCH).  With a
-# core each, the slower proxy pays the faster client for it: a core that has run
-# out of work must be woken by an interrupt, which costs the sender.
-
-choose_cores()
-{
-    ON_CORE="taskset -c $(($(nproc) - 1)) chrt -b 0"
-}
-
-
-choose_ports()
-{
-    local sockets
-
-    sockets='import socket
-s = [socket.socket() for i in range(8)]
-for x in s: x.bind(("", 0))
-print(*[x.getsockname()[1] for x in s])'
-
-    read -r BACKEND STOCK BUFFERED HASH DIRECTORY COOKIE HAPROXY TRACED \
-        < <(python3 -c "$sockets")
-}
 
 
 port_of()
@@ -87,37 +46,6 @@ port_of()
         haproxy)   echo "$HAPROXY" ;;
         *)         die "unknown variant \"$1\"" ;;
     esac
-}
-
-
-nginx_conf()  # modules, folder
-{
-    cat << CONF
-$1
-${TEST_NGINX_WORKER_USER:+user $TEST_NGINX_WORKER_USER;}
-worker_processes 1;
-pid $2/pid;
-error_log $2/error.log warn;
-
-events {
-    worker_connections 1024;
-}
-
-http {
-    access_log off;
-    server_tokens off;
-    default_type application/mapi-http;
-    keepalive_timeout 90s;
-    keepalive_requests 1000000000;
-    client_header_buffer_size 2k;
-    large_client_header_buffers 8 64k;
-    client_body_temp_path $2/body;
-    proxy_temp_path $2/proxy;
-    fastcgi_temp_path $2/fastcgi;
-    uwsgi_temp_path $2/uwsgi;
-    scgi_temp_path $2/scgi;
-
-CONF
 }
 
 
@@ -199,26 +127,9 @@ proxy_conf()  # variant, port, folder
         keepalive_requests 1000000000;
     }
 
-    server {
-        listen 127.0.0.1:$2;
-
-        location /mapi/ {
-            $location
-            proxy_pass http://mailbox;
-            proxy_http_version 1.1;
-            proxy_set_header Connection "";
-            proxy_set_header Host \$host;
-            proxy_buffering $buffering;
-            proxy_max_temp_file_size 0;
-            proxy_connect_timeout 3s;
-            proxy_read_timeout 120s;
-            proxy_socket_keepalive on;
-            client_body_buffer_size 320k;
-            client_max_body_size 1m;
-        }
-    }
-}
 CONF
+
+    front_conf "$2" "$location" "$buffering"
 }
 
 
@@ -245,31 +156,6 @@ listen mapi
     server ex2 127.0.0.12:$BACKEND cookie ex2
     server ex3 127.0.0.13:$BACKEND cookie ex3
 CONF
-}
-
-
-# start_nginx FOLDER CORE-PREFIX: sets MASTER
-
-start_nginx()
-{
-    $2 "$NGINX" -p "$1" -c "$1/nginx.conf" -g 'daemon off;' \
-        2>> "$1/stderr" &
-    MASTER=$!
-    PIDS+=("$MASTER")
-}
-
-
-wait_port()  # port, who
-{
-    local i
-
-    for i in {1..200}; do
-        if (: < "/dev/tcp/$3/$1") 2> /dev/null; then return; fi
-        sleep 0.05
-    done
-
-    cat "$RUN/$2/stderr" "$RUN/$2/error.log" >&2 2> /dev/null || true
-    die "$2 does not listen on $3:$1"
 }
 
 
@@ -309,44 +195,6 @@ prepare_variant()
     else
         proxy_conf "$1" "$(port_of "$1")" "$RUN/$1" > "$RUN/$1/nginx.conf"
     fi
-}
-
-
-start_variant()
-{
-    local children
-
-    if [ "$1" = haproxy ]; then
-        $ON_CORE haproxy -db -f "$RUN/haproxy/haproxy.cfg" \
-            2> "$RUN/haproxy/stderr" &
-        MASTER=$!
-        PIDS+=("$MASTER")
-        wait_port "$(port_of "$1")" haproxy 127.0.0.1
-        WORKER[haproxy]=$MASTER
-
-    else
-        start_nginx "$RUN/$1" "$ON_CORE"
-        wait_port "$(port_of "$1")" "$1" 127.0.0.1
-        children=$(< "/proc/$MASTER/task/$MASTER/children")
-        WORKER[$1]=${children%% *}
-    fi
-
-    MASTERS[$1]=$MASTER
-}
-
-
-# How a process lies in memory makes it a tenth faster or slower for as long as
-# it lives: every three rounds have processes of their own, after a warm-up.
-
-restart_variants()
-{
-    local variant
-
-    for variant in $VARIANTS; do
-        kill "${MASTERS[$variant]}"
-        wait "${MASTERS[$variant]}" 2> /dev/null || true
-        start_variant "$variant"
-    done
 }
 
 
@@ -547,18 +395,12 @@ measure_instructions()
 }
 
 
-trap stop_all EXIT
-trap 'exit 130' INT TERM HUP
+declare -A KEYS LOADS
 
-declare -A KEYS LOADS MASTERS WORKER
+prepare_run
 
-case ${MAPI_FLAVOUR:-} in
-    *sanitize*) die "with sanitizers there is nothing to measure" ;;
-esac
-
-mkdir -p "$RUN"
-choose_cores
-choose_ports
+read -r BACKEND STOCK BUFFERED HASH DIRECTORY COOKIE HAPROXY TRACED \
+    < <(free_ports 8)
 
 openssl rand -hex 32 > "$RUN/key"
 mkdir "$RUN/backend"
@@ -582,4 +424,4 @@ profile
 
 python3 "$HERE/routing-report.py" "$RUN/results" "$RUN/instructions"
 
-grep -h -E '\[(alert|emerg|crit|error)\]' "$RUN"/*/error.log >&2 || true
+show_errors

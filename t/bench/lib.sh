@@ -1,0 +1,194 @@
+# What benchmarks share: included by them, of no use alone.
+#
+# Who includes this sets BENCH (the benchmark's name), RUN (its folder) and
+# VARIANTS, and has a function port_of VARIANT.
+
+HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+NGINX=${TEST_NGINX_BINARY:-nginx}
+
+# glibc gives memory at the end of the heap back and asks for it again, many
+# times a second or never, as the heap happens to lie: none of them does here
+
+export MALLOC_TRIM_THRESHOLD_=1073741824
+
+PIDS=()
+declare -A MASTERS WORKER
+
+say() { printf '%s\n' "bench $BENCH: $*" >&2; }
+die() { say "$*"; exit 1; }
+
+
+stop_all()
+{
+    local pid
+
+    for pid in "${PIDS[@]}"; do kill "$pid" 2> /dev/null || true; done
+    wait 2> /dev/null || true
+}
+
+
+prepare_run()
+{
+    trap stop_all EXIT
+    trap 'exit 130' INT TERM HUP
+
+    case ${MAPI_FLAVOUR:-} in
+        *sanitize*) die "with sanitizers there is nothing to measure" ;;
+    esac
+
+    mkdir -p "$RUN"
+    choose_cores
+}
+
+
+# All of them share a core, and none interrupts another (SCHED_BATCH).  With a
+# core each, the slower proxy pays the faster client for it: a core that has run
+# out of work must be woken by an interrupt, which costs the sender.
+
+choose_cores()
+{
+    ON_CORE="taskset -c $(($(nproc) - 1)) chrt -b 0"
+}
+
+
+free_ports()  # how many
+{
+    python3 -c 'import socket, sys
+s = [socket.socket() for i in range(int(sys.argv[1]))]
+for x in s: x.bind(("", 0))
+print(*[x.getsockname()[1] for x in s])' "$1"
+}
+
+
+nginx_conf()  # modules, folder, connections
+{
+    cat << CONF
+$1
+${TEST_NGINX_WORKER_USER:+user $TEST_NGINX_WORKER_USER;}
+worker_processes 1;
+pid $2/pid;
+error_log $2/error.log warn;
+
+events {
+    worker_connections ${3:-1024};
+}
+
+http {
+    access_log off;
+    server_tokens off;
+    default_type application/mapi-http;
+    keepalive_timeout 90s;
+    keepalive_requests 1000000000;
+    client_header_buffer_size 2k;
+    large_client_header_buffers 8 64k;
+    client_body_temp_path $2/body;
+    proxy_temp_path $2/proxy;
+    fastcgi_temp_path $2/fastcgi;
+    uwsgi_temp_path $2/uwsgi;
+    scgi_temp_path $2/scgi;
+
+CONF
+}
+
+
+# the server block of a front end: the settings of docs/conf/mapi_proxy.conf
+
+front_conf()  # port, line of the location, proxy_buffering
+{
+    cat << CONF
+    server {
+        listen 127.0.0.1:$1;
+
+        location /mapi/ {
+            $2
+            proxy_pass http://mailbox;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_set_header Host \$host;
+            proxy_buffering ${3:-off};
+            proxy_max_temp_file_size 0;
+            proxy_connect_timeout 3s;
+            proxy_read_timeout 120s;
+            proxy_socket_keepalive on;
+            client_body_buffer_size 320k;
+            client_max_body_size 1m;
+        }
+    }
+}
+CONF
+}
+
+
+# start_nginx FOLDER CORE-PREFIX: sets MASTER
+
+start_nginx()
+{
+    $2 "$NGINX" -p "$1" -c "$1/nginx.conf" -g 'daemon off;' \
+        2>> "$1/stderr" &
+    MASTER=$!
+    PIDS+=("$MASTER")
+}
+
+
+wait_port()  # port, who, address
+{
+    local i
+
+    for i in {1..200}; do
+        if (: < "/dev/tcp/$3/$1") 2> /dev/null; then return; fi
+        sleep 0.05
+    done
+
+    cat "$RUN/$2/stderr" "$RUN/$2/error.log" >&2 2> /dev/null || true
+    die "$2 does not listen on $3:$1"
+}
+
+
+start_variant()
+{
+    local children
+
+    if [ "$1" = haproxy ]; then
+        $ON_CORE haproxy -db -f "$RUN/haproxy/haproxy.cfg" \
+            2> "$RUN/haproxy/stderr" &
+        MASTER=$!
+        PIDS+=("$MASTER")
+        wait_port "$(port_of "$1")" haproxy 127.0.0.1
+        WORKER[haproxy]=$MASTER
+
+    else
+        start_nginx "$RUN/$1" "$ON_CORE"
+        wait_port "$(port_of "$1")" "$1" 127.0.0.1
+        children=$(< "/proc/$MASTER/task/$MASTER/children")
+        WORKER[$1]=${children%% *}
+    fi
+
+    MASTERS[$1]=$MASTER
+}
+
+
+stop_variant()
+{
+    kill "${MASTERS[$1]}"
+    wait "${MASTERS[$1]}" 2> /dev/null || true
+}
+
+
+# How a process lies in memory makes it a tenth faster or slower for as long as
+# it lives: every three rounds have processes of their own, after a warm-up.
+
+restart_variants()
+{
+    local variant
+
+    for variant in $VARIANTS; do
+        stop_variant "$variant"
+        start_variant "$variant"
+    done
+}
+
+
+show_errors()
+{
+    grep -h -E '\[(alert|emerg|crit|error)\]' "$RUN"/*/error.log >&2 || true
+}
