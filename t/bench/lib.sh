@@ -93,19 +93,19 @@ CONF
 
 # the server block of a front end: the settings of docs/conf/mapi_proxy.conf
 
-front_conf()  # port, line of the location, proxy_buffering
+front_conf()  # port, upstream, line of the location, proxy_buffering
 {
     cat << CONF
     server {
         listen 127.0.0.1:$1;
 
         location /mapi/ {
-            $2
-            proxy_pass http://mailbox;
+            ${3:-}
+            proxy_pass http://$2;
             proxy_http_version 1.1;
             proxy_set_header Connection "";
             proxy_set_header Host \$host;
-            proxy_buffering ${3:-off};
+            proxy_buffering ${4:-off};
             proxy_max_temp_file_size 0;
             proxy_connect_timeout 3s;
             proxy_read_timeout 120s;
@@ -114,7 +114,26 @@ front_conf()  # port, line of the location, proxy_buffering
             client_max_body_size 1m;
         }
     }
+CONF
 }
+
+
+haproxy_head()  # connections, http-reuse, lines of "global"
+{
+    cat << CONF
+global
+    nbthread 1
+    maxconn $1
+    ${3:-}
+
+defaults
+    mode http
+    timeout connect 3s
+    timeout client 90s
+    timeout server 120s
+    option http-keep-alive
+    http-reuse $2
+
 CONF
 }
 

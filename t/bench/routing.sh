@@ -129,25 +129,16 @@ proxy_conf()  # variant, port, folder
 
 CONF
 
-    front_conf "$2" "$location" "$buffering"
+    front_conf "$2" mailbox "$location" "$buffering"
+    echo "}"
 }
 
 
 haproxy_conf()
 {
+    haproxy_head 4096 always
+
     cat << CONF
-global
-    nbthread 1
-    maxconn 4096
-
-defaults
-    mode http
-    timeout connect 3s
-    timeout client 90s
-    timeout server 120s
-    option http-keep-alive
-    http-reuse always
-
 listen mapi
     bind 127.0.0.1:$HAPROXY
     balance roundrobin
