@@ -4,10 +4,10 @@
 usage: pin-check.py PORT FOLDER CLIENTS
 
 Every client logs on by NTLM and asks ten times without Authorization, all of
-them in one random order, step by step; between two steps, now and then, somebody
-on a connection without a logon asks, who must be refused.  FOLDER has the
-requests that pin-requests.py wrote.  Ends with exit code 1 at the first wrong
-answer.
+them in one random order, step by step.  Now and then, between two steps, a
+stranger asks on a connection without a logon, and must be refused.  FOLDER has
+the requests that pin-requests.py wrote.  Ends with exit code 1 at the first
+wrong answer.
 """
 
 import random

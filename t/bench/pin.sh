@@ -146,7 +146,7 @@ nginx_variant()  # variant, servers
 
 haproxy_variant()  # servers
 {
-    local name port
+    local name
 
     haproxy_head "$((ADDRESSES + 50))" safe \
         "tune.pool-low-fd-ratio 100
