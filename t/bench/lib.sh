@@ -194,7 +194,7 @@ stop_variant()
 
 
 # How a process lies in memory makes it a tenth faster or slower for as long as
-# it lives: every three rounds have processes of their own, after a warm-up.
+# it lives: now and then rounds get processes of their own, and a warm-up.
 
 restart_variants()
 {

@@ -48,9 +48,9 @@ def spread(values, number, both):
 
 def show_rounds(title, per, cpu, rate, bases):
     print()
-    print("%-31s %-8s %-21s %-21s %s" % (
+    print("%-31s %-8s %-23s %-22s %s" % (
         title, "", "us CPU per " + per, "x stock in that round", bases[1]))
-    print("%-31s %-8s %-21s %-21s %s" % (
+    print("%-31s %-8s %-23s %-22s %s" % (
         "worker of", "per s", " median  min..max", "median  min..max",
         "median  min..max"))
 
@@ -58,10 +58,10 @@ def show_rounds(title, per, cpu, rate, bases):
         if name not in cpu:
             continue
 
-        line = "%-31s %-8d %-21s " % (text, statistics.median(rate[name]),
+        line = "%-31s %-8d %-23s " % (text, statistics.median(rate[name]),
                                       spread(cpu[name], "%7.2f",
                                              "  %.2f..%.2f"))
-        line += "%-21s" % ("1" if name == "stock" else
+        line += "%-22s" % ("1" if name == "stock" else
                            spread(ratios(cpu, name, "stock"), "%6.3f",
                                   "  %.3f..%.3f"))
         own = bases[0](name)

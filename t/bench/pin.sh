@@ -241,14 +241,11 @@ measure_cpu()
     say "load: $CONNECTIONS connections each, turns of $TURN s, $ROUNDS rounds"
 
     for ((round = 0; round < ROUNDS; round++)); do
-        if [ $((round % 3)) = 0 ]; then
-            restart_variants
-            set_rows
-            run_load requests 0.2 "$TURN" $CONNECTIONS "${REQUEST_ROWS[@]}" \
-                > /dev/null
-            run_load logon 0.2 "$TURN" $CONNECTIONS "${LOGON_ROWS[@]}" \
-                > /dev/null
-        fi
+        restart_variants
+        set_rows
+        run_load requests 0.2 "$TURN" $CONNECTIONS "${REQUEST_ROWS[@]}" \
+            > /dev/null
+        run_load logon 0.2 "$TURN" $CONNECTIONS "${LOGON_ROWS[@]}" > /dev/null
 
         run_load logon "$SECONDS_EACH" "$TURN" $CONNECTIONS \
             "${LOGON_ROWS[@]}" >> "$RUN/logons"
