@@ -17,7 +17,7 @@ BENCH=pin
 RUN=$MAPI_RUN/pin
 
 # shellcheck source=/dev/null
-. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/../lib/bench.sh"
 
 ROUNDS=${BENCH_ROUNDS:-9}
 SECONDS_EACH=${BENCH_SECONDS:-1}

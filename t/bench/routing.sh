@@ -18,7 +18,7 @@ BENCH=routing
 RUN=$MAPI_RUN/routing
 
 # shellcheck source=/dev/null
-. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/../lib/bench.sh"
 
 ROUNDS=${BENCH_ROUNDS:-9}
 SECONDS_EACH=${BENCH_SECONDS:-2}
