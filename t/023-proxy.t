@@ -399,10 +399,10 @@ front_end();
 # what "nginx -t" cannot see is said once
 
 for my $case ([ 'proxy_http_version 1.0; proxy_set_header Connection "";',
-                'with HTTP/1.0, a connection for each: '
+                'with HTTP/1.0, a connection for each, and logons of connections fail: '
                 . 'write "proxy_http_version 1.1;"' ],
               [ 'proxy_http_version 1.1; proxy_set_header Connection close;',
-                'with "Connection: close": '
+                'with "Connection: close", and logons of connections fail: '
                 . 'write "proxy_set_header Connection "";"' ])
 {
     my ($proxy, $words) = @$case;

@@ -32,15 +32,6 @@ sub front_end
 }
 
 
-sub answer
-{
-    my ($status, @lines) = @_;
-
-    return join("\r\n", "HTTP/1.1 $status Word", @lines, 'Content-Length: 0')
-           . "\r\n\r\n";
-}
-
-
 # one request on this connection, or on a new one; the server's end is returned
 
 sub serve

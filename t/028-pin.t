@@ -10,7 +10,7 @@ use MapiRig;
 use MapiRoad;
 
 my $backend = free_port('127.0.0.11');
-my @servers = (undef, map { listen_on("127.0.0.1$_", $backend) } 1 .. 3);
+my @servers = map { listen_on("127.0.0.1$_", $backend) } 1 .. 3;
 my $directory = make_directory('pins', directory_csv());
 my $port;
 
@@ -30,67 +30,18 @@ sub front_end
 }
 
 
-sub answer
-{
-    my ($status, @lines) = @_;
-
-    return join("\r\n", "HTTP/1.1 $status Word", @lines, 'Content-Length: 0')
-           . "\r\n\r\n";
-}
-
-
+sub via { return carry(\@servers, @_) }
 sub type1 { return "Authorization: NTLM $one" }
 sub type3 { return 'Authorization: NTLM ' . ntlm_message(3, 'CONTOSO', $_[0]) }
 sub challenge { return answer(401, "WWW-Authenticate: NTLM $two") }
 
 
-# who of these has something to say, within ten seconds
-
-sub speaker
-{
-    my ($ready) = IO::Select->new(map { $_->{socket} } @_)->can_read(10);
-
-    return if !defined $ready;
-
-    return (grep { $_->{socket} == $ready } @_)[0];
-}
-
-
-# A request of the client: reaches one of the connections given or a new one
-# at one of the servers, which answers.  The connection, the answer.
-
-sub carry
-{
-    my ($client, $request, $answer, @known) = @_;
-
-    $client->send($request);
-
-    for (1 .. 100) {
-        my $end = speaker(@known, @servers[1 .. 3])
-            or die "nobody got the request\n";
-
-        if (!grep { $_ == $end } @known) {
-            $end = $end->accept;
-
-        } elsif ($end->at_end) {
-            @known = grep { $_ != $end } @known;
-            next;
-        }
-
-        $end->read_request or die 'no request';
-        $end->send($answer);
-
-        return ($end, $client->read_answer);
-    }
-}
-
-
 sub logon
 {
     my ($client, $mailbox, $user, @known) = @_;
-    my ($peer, $first) = carry($client, post(mailbox_id($mailbox), type1()),
+    my ($peer, $first) = via($client, post(mailbox_id($mailbox), type1()),
                               challenge(), @known);
-    my ($again, $second) = carry($client, post(mailbox_id($mailbox),
+    my ($again, $second) = via($client, post(mailbox_id($mailbox),
                                 type3($user)), answer(200), $peer, @known);
 
     is($again, $peer, "$user logs on on one connection");
@@ -118,14 +69,14 @@ for my $case ([ 'none', '' ], [ 'one', 'keepalive 1;' ],
 
     is(address($mine), '127.0.0.11', "$name: at the mailbox's server");
 
-    my ($peer, $answer) = carry($otto, plain(1), answer(200), $mine);
+    my ($peer, $answer) = via($otto, plain(1), answer(200), $mine);
     is($peer, $mine, '... and stays on it');
     is(header($answer, 'X-Route'), 'directory', '... by the directory');
     is(header($answer, 'X-Target'), 'ex1.contoso.com', '... at that server');
 
     # its mailbox elsewhere: the logon counts for more
 
-    ($peer, $answer) = carry($otto, plain(2), answer(200), $mine);
+    ($peer, $answer) = via($otto, plain(2), answer(200), $mine);
     is($peer, $mine, 'another mailbox goes where the client has logged on');
     is(header($answer, 'X-Route'), 'pinned', '... because of that');
     is(header($answer, 'X-Target'), 'ex1.contoso.com', '... and says so');
@@ -138,7 +89,7 @@ for my $case ([ 'none', '' ], [ 'one', 'keepalive 1;' ],
     {
         my ($who, @headers) = @$what;
         my $eve = connect_to($port);
-        ($peer) = carry($eve, post(mailbox_id(1), @headers), answer(401),
+        ($peer) = via($eve, post(mailbox_id(1), @headers), answer(401),
                        $mine);
 
         isnt($peer, $mine, "$name: $who has another connection");
@@ -148,13 +99,13 @@ for my $case ([ 'none', '' ], [ 'one', 'keepalive 1;' ],
     # the client's own requests that are logged on by themselves
 
     for my $headers ([ basic('otto') ], [ 'Authorization: Bearer abc' ]) {
-        ($peer) = carry($otto, post(mailbox_id(1), @$headers), answer(200),
+        ($peer) = via($otto, post(mailbox_id(1), @$headers), answer(200),
                        $mine);
         isnt($peer, $mine, "@$headers[0]: needs no pin");
         $peer->close;
     }
 
-    ($peer) = carry($otto, plain(1), answer(200), $mine);
+    ($peer) = via($otto, plain(1), answer(200), $mine);
     is($peer, $mine, '... and changes nothing for it');
 
     # at the end of its client
@@ -163,7 +114,7 @@ for my $case ([ 'none', '' ], [ 'one', 'keepalive 1;' ],
     ok($mine->at_end(5), "$name: it ends with its client");
 
     my $eve = connect_to($port);
-    ($peer) = carry($eve, plain(1), answer(401), $mine);
+    ($peer) = via($eve, plain(1), answer(401), $mine);
     isnt($peer, $mine, '... and is nobody else\'s');
     $_->close for $eve, $peer, $mine;
 
@@ -185,7 +136,7 @@ for my $case ([ 'route', 'mapi;', 'mapi_pin on prefer=route;' ],
     my $front = front_end($name, "$mapi\n$pin\n%SERVERS%keepalive 8;");
     my $otto = connect_to($port);
     my $first = logon($otto, 1, 'otto');
-    my ($peer, $answer) = carry($otto, plain(2), answer(401), $first);
+    my ($peer, $answer) = via($otto, plain(2), answer(401), $first);
 
     is(address($peer), '127.0.0.12', "$name: the other mailbox's server");
     is($answer->{status}, 401, '... asks for a logon of its own');
@@ -195,7 +146,7 @@ for my $case ([ 'route', 'mapi;', 'mapi_pin on prefer=route;' ],
     is(address($second), '127.0.0.12', '... and gets it');
 
     for my $n (1, 2, 2, 1, 4, 5) {
-        ($peer, $answer) = carry($otto, plain($n), answer(200), $first,
+        ($peer, $answer) = via($otto, plain($n), answer(200), $first,
                                 $second);
         is($peer, ($n - 1) % 3 ? $second : $first,
            "$name: mailbox $n goes to its logon");
@@ -223,12 +174,12 @@ for my $case ([ 'route', 'mapi;', 'mapi_pin on prefer=route;' ],
     for my $change (@changes) {
         my ($what, $do, $there, $back) = @$change;
         my $otto = connect_to($port);
-        my ($peer) = carry($otto, post(mailbox_id(1), type1()), challenge());
+        my ($peer) = via($otto, post(mailbox_id(1), type1()), challenge());
 
         is(address($peer), '127.0.0.11', 'a logon begins');
         is(($do->($there))[0], 0, "... $what in the middle");
 
-        my ($again, $answer) = carry($otto, post(mailbox_id(1), type3('otto')),
+        my ($again, $answer) = via($otto, post(mailbox_id(1), type3('otto')),
                                     answer(200), $peer);
         is($again, $peer, '... does not tear it apart');
         is(header($answer, 'X-Route'), 'handshake', '... and is told');
@@ -239,10 +190,10 @@ for my $case ([ 'route', 'mapi;', 'mapi_pin on prefer=route;' ],
     # a name in the last message names another server
 
     my $otto = connect_to($port);
-    my ($peer) = carry($otto, request('GET', $me, type1()), challenge());
+    my ($peer) = via($otto, request('GET', $me, type1()), challenge());
     my $home = (address($peer) =~ /(\d)$/)[0];
     my $other = $home % 3 + 1;
-    my ($again) = carry($otto, request('GET', $me, type3("sam$other")),
+    my ($again) = via($otto, request('GET', $me, type3("sam$other")),
                        answer(200), $peer);
 
     is($again, $peer, 'a name in type 3 does not tear it apart either');
@@ -251,12 +202,12 @@ for my $case ([ 'route', 'mapi;', 'mapi_pin on prefer=route;' ],
     # nor another mailbox, and two that are open at once stay apart
 
     $otto = connect_to($port);
-    ($peer) = carry($otto, post(mailbox_id(1), type1()), challenge());
-    my ($second) = carry($otto, plain(2), answer(401), $peer);
+    ($peer) = via($otto, post(mailbox_id(1), type1()), challenge());
+    my ($second) = via($otto, plain(2), answer(401), $peer);
 
     isnt($second, $peer, 'a request without Authorization is no part of it');
     $second->close;
-    ($again) = carry($otto, post(mailbox_id(2), type3('otto')), answer(200),
+    ($again) = via($otto, post(mailbox_id(2), type3('otto')), answer(200),
                     $peer);
     is($again, $peer, 'its last message goes where it began');
     $_->close for $otto, $peer;
@@ -270,8 +221,8 @@ for my $case ([ 'route', 'mapi;', 'mapi_pin on prefer=route;' ],
 {
     my $front = front_end('fail', "mapi;\n%SERVERS%keepalive 8;");
     my $otto = connect_to($port);
-    my ($peer) = carry($otto, post(mailbox_id(1), type1()), challenge());
-    my ($again, $answer) = carry($otto, post(mailbox_id(1), type3('otto')),
+    my ($peer) = via($otto, post(mailbox_id(1), type1()), challenge());
+    my ($again, $answer) = via($otto, post(mailbox_id(1), type3('otto')),
                                 answer(401, 'WWW-Authenticate: NTLM'), $peer);
 
     is($again, $peer, 'a logon fails');
@@ -286,7 +237,7 @@ for my $case ([ 'route', 'mapi;', 'mapi_pin on prefer=route;' ],
     # the server has closed it: nginx notices by itself
 
     wait_for { log_of($front) =~ /pinned connection to .* closed, reason 1/ };
-    ($peer, $answer) = carry($otto, plain(1), answer(401), $eve);
+    ($peer, $answer) = via($otto, plain(1), answer(401), $eve);
     is(header($answer, 'Connection'), 'close',
        'a client whose logon is gone is sent away by the next 401');
     ok($otto->at_end(5), '... really');
@@ -305,7 +256,7 @@ for my $case ([ 'route', 'mapi;', 'mapi_pin on prefer=route;' ],
         wait_for { () = log_of($front) =~ /closed, reason 1/g;
                    (() = log_of($front) =~ /closed, reason 1/g) > 1 };
         sleep 1;
-        ($peer, $answer) = carry($otto, $request, $reply);
+        ($peer, $answer) = via($otto, $request, $reply);
         is("$answer->{status} " . header($answer, 'Connection'),
            "$status keep-alive", 'but not otherwise');
         $_->close for $peer, $otto;
@@ -319,9 +270,9 @@ for my $case ([ 'route', 'mapi;', 'mapi_pin on prefer=route;' ],
     $mine->read_request;
     $mine->close;
     is($otto->read_answer->{status}, 503, 'a server that dies is 503');
-    ok(!IO::Select->new(map { $_->{socket} } @servers[1 .. 3])->can_read(0.2),
+    ok(!IO::Select->new(map { $_->{socket} } @servers)->can_read(0.2),
        '... and the request is not sent again');
-    ($peer, $answer) = carry($otto, plain(1), answer(401));
+    ($peer, $answer) = via($otto, plain(1), answer(401));
     is($answer->{status}, 401, '... the next one goes on another connection');
     $_->close for $otto, $peer;
 
@@ -353,11 +304,11 @@ for my $case ([ 'route', 'mapi;', 'mapi_pin on prefer=route;' ],
     $first->close;
     wait_for { log_of($front) =~ /pinned connection to .* closed, reason 1/ };
 
-    my ($peer, $answer) = carry($otto, plain(1), answer(401), $second);
+    my ($peer, $answer) = via($otto, plain(1), answer(401), $second);
     is(header($answer, 'Connection'), 'keep-alive',
        'a client with another logon is not sent away');
     $peer->close;
-    ($peer) = carry($otto, plain(2), answer(200), $second);
+    ($peer) = via($otto, plain(2), answer(200), $second);
     is($peer, $second, '... and goes on with it');
     $_->close for $otto, $second;
     stop_nginx($front);
@@ -373,11 +324,11 @@ for my $case ([ 'route', 'mapi;', 'mapi_pin on prefer=route;' ],
     my @mine = (undef, logon($otto, 1, 'otto'));
 
     push @mine, logon($otto, 2, 'otto', $mine[1]);
-    carry($otto, plain(1), answer(200), @mine[1, 2]);
+    via($otto, plain(1), answer(200), @mine[1, 2]);
     push @mine, logon($otto, 3, 'otto', @mine[1, 2]);
 
     ok($mine[2]->at_end(5), 'max: the one that was idle for longest goes');
-    my ($peer) = carry($otto, plain(1), answer(200), @mine[1, 3]);
+    my ($peer) = via($otto, plain(1), answer(200), @mine[1, 3]);
     is($peer, $mine[1], '... and no other');
     $_->close for $otto, @mine[1 .. 3];
     stop_nginx($front);
@@ -404,10 +355,10 @@ for my $mapi ('mapi;', 'mapi owner;') {
     my $eve = connect_to($port);
 
     $eve->send(plain(1));
-    my $busy = $servers[1]->accept;
+    my $busy = $servers[0]->accept;
     $busy->read_request;
 
-    my ($peer, $answer) = carry($otto, plain(1), answer(200), $mine);
+    my ($peer, $answer) = via($otto, plain(1), answer(200), $mine);
     is($peer, $mine, "$mapi full, but not for who has a connection");
     is($answer->{status}, 200, '... who is served');
 
@@ -421,7 +372,7 @@ for my $mapi ('mapi;', 'mapi owner;') {
     $eve->send(plain(1));
 
     if ($mapi eq 'mapi;') {
-        my $elsewhere = $servers[2]->accept;
+        my $elsewhere = $servers[1]->accept;
         $elsewhere->read_request;
         $elsewhere->send(answer(200));
         is($eve->read_answer->{status}, 200, 'it counts: others go elsewhere');
@@ -446,7 +397,7 @@ for my $mapi ('mapi;', 'mapi owner;') {
     my $mine = logon($otto, 1, 'otto');
 
     mapi_directory('-d', $directory, 'server', 'EX1', 'draining');
-    my ($peer, $answer) = carry($otto, plain(1), answer(200), $mine);
+    my ($peer, $answer) = via($otto, plain(1), answer(200), $mine);
     is($peer, $mine, 'drain: a client that has logged on is served there');
     is(header($answer, 'Connection'), 'close', '... for the last time');
     ok($mine->at_end(5), '... and goes');
@@ -466,20 +417,20 @@ for my $case ([ 'plain', '' ], [ 'hash', 'hash $arg_MailboxId consistent;' ],
         "$method\nmapi_pin on;\n%SERVERS%keepalive 8;", http => '',
         hosts => [ 11, 12 ], mapi => 'off');
     my $otto = connect_to($port);
-    my ($mine) = carry($otto, plain(1), challenge());
-    my ($first) = carry($otto, post(mailbox_id(1), type1()), challenge(),
+    my ($mine) = via($otto, plain(1), challenge());
+    my ($first) = via($otto, post(mailbox_id(1), type1()), challenge(),
                        $mine);
 
     ok($first, "$name: an answer with a token pins too");
-    my ($peer) = carry($otto, post(mailbox_id(7), type3('otto')), answer(200),
+    my ($peer) = via($otto, post(mailbox_id(7), type3('otto')), answer(200),
                       $first);
     is($peer, $first, "$name: a logon stays together");
 
     for my $n (1 .. 6) {
-        ($peer) = carry($otto, plain($n), answer(200), $first);
+        ($peer) = via($otto, plain($n), answer(200), $first);
         is($peer, $first, '... and all that follows');
         my $eve = connect_to($port);
-        ($peer) = carry($eve, plain($n), answer(401), $first);
+        ($peer) = via($eve, plain($n), answer(401), $first);
         isnt($peer, $first, '... of that client');
         $_->close for $eve, $peer;
     }
@@ -500,9 +451,9 @@ for my $case ([ 'plain', '' ], [ 'hash', 'hash $arg_MailboxId consistent;' ],
     # round robin: a logon on each, and then each on its own
 
     for (1, 2) {
-        my ($peer) = carry($otto, post(mailbox_id(1), type1()), challenge(),
+        my ($peer) = via($otto, post(mailbox_id(1), type1()), challenge(),
                           values %at);
-        my ($again) = carry($otto, post(mailbox_id(1), type3('otto')),
+        my ($again) = via($otto, post(mailbox_id(1), type3('otto')),
                            answer(200), $peer);
         is($again, $peer, 'route: a logon stays together');
         $at{address($peer)} = $peer;
@@ -511,12 +462,34 @@ for my $case ([ 'plain', '' ], [ 'hash', 'hash $arg_MailboxId consistent;' ],
     is(scalar keys %at, 2, '... the next one is on the other server');
 
     for my $n (1 .. 4) {
-        my ($peer) = carry($otto, plain(1), answer(200), values %at);
+        my ($peer) = via($otto, plain(1), answer(200), values %at);
         is($peer, $at{address($peer)}, '... and no third one is opened');
     }
 
     $_->close for $otto, values %at;
     stop_nginx($front);
+}
+
+
+# a configuration in which no logon can end says so, once
+
+{
+    my $front = front_end('old', "mapi_pin on;\n%SERVERS%", http => '',
+                          mapi => 'off', proxy => '');
+    my $otto = connect_to($port);
+
+    for (1, 2) {
+        my ($peer) = via($otto, post(mailbox_id(1), type1()),
+                           answer(401, 'Connection: close'));
+        ok($peer->at_end(5), 'HTTP/1.0: each request has its connection');
+        $peer->close;
+    }
+
+    $otto->close;
+    stop_nginx($front);
+
+    is(() = log_of($front) =~ /HTTP\/1\.0, a connection for each, and logons/g,
+       slurp_version() < 1029007 ? 1 : 0, '... and the log says it');
 }
 
 
@@ -538,12 +511,12 @@ for my $case ([ 'plain', '' ], [ 'hash', 'hash $arg_MailboxId consistent;' ],
     my $mine = logon($otto, 1, 'otto');
 
     for (1 .. 3) {
-        my ($peer) = carry($otto, plain(1), answer(200), $mine);
+        my ($peer) = via($otto, plain(1), answer(200), $mine);
         is($peer, $mine, 'TLS: one connection from end to end');
     }
 
     my $eve = connect_to($port);
-    my ($peer) = carry($eve, plain(1), answer(401), $mine);
+    my ($peer) = via($eve, plain(1), answer(401), $mine);
     isnt($peer, $mine, '... for one client');
     $otto->close;
     ok($mine->at_end(5), '... that ends with it');
@@ -559,7 +532,7 @@ for my $signal ('QUIT', 'TERM', 'HUP') {
     my $otto = connect_to($port);
     my $mine = logon($otto, 1, 'otto');
     my $half = connect_to($port);
-    my ($open) = carry($half, post(mailbox_id(1), type1()), challenge());
+    my ($open) = via($half, post(mailbox_id(1), type1()), challenge());
 
     $signal eq 'HUP' ? reload_nginx($front) : stop_nginx($front, $signal);
     ok($_->at_end(10), "$signal: pinned connections are closed")
@@ -604,7 +577,7 @@ for my $signal ('QUIT', 'TERM', 'HUP') {
                  "http://127.0.0.1:$http2/mapi/emsmdb/";
         }
 
-        my $server = speaker(@servers[1 .. 3]);
+        my $server = speaker(@servers);
         my $peer = $server->accept;
 
         $peer->read_request;

@@ -91,7 +91,7 @@ ngx_mapi_init_peer(ngx_http_request_t *r, ngx_http_upstream_srv_conf_t *us)
     r->upstream->peer.get = ngx_mapi_get_peer;
     r->upstream->peer.free = ngx_mapi_free_peer;
 
-    ngx_mapi_check_request(r, ctx->mlcf);
+    ngx_mapi_check_request(r, &ctx->mlcf->noticed, 1);
 
     return NGX_OK;
 }

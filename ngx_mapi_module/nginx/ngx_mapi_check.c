@@ -216,16 +216,17 @@ ngx_mapi_check_workers(ngx_conf_t *cf)
  */
 
 void
-ngx_mapi_check_request(ngx_http_request_t *r, ngx_mapi_loc_conf_t *mlcf)
+ngx_mapi_check_request(ngx_http_request_t *r, ngx_uint_t *noticed,
+    ngx_uint_t road)
 {
     u_char     *p, *last, *eol, *uri;
     ngx_buf_t  *b;
 
-    if (mlcf->noticed || r->upstream->request_bufs == NULL) {
+    if (*noticed || r->upstream->request_bufs == NULL) {
         return;
     }
 
-    mlcf->noticed = 1;
+    *noticed = 1;
 
     b = r->upstream->request_bufs->buf;
     p = b->pos;
@@ -234,7 +235,7 @@ ngx_mapi_check_request(ngx_http_request_t *r, ngx_mapi_loc_conf_t *mlcf)
     eol = ngx_strlchr(p, last, LF);
     uri = ngx_strlchr(p, last, ' ');
 
-    if (uri && ((size_t) (last - uri) < r->unparsed_uri.len + 2
+    if (road && uri && ((size_t) (last - uri) < r->unparsed_uri.len + 2
                 || uri[r->unparsed_uri.len + 1] != ' '
                 || ngx_memcmp(uri + 1, r->unparsed_uri.data,
                               r->unparsed_uri.len)
@@ -253,7 +254,8 @@ ngx_mapi_check_request(ngx_http_request_t *r, ngx_mapi_loc_conf_t *mlcf)
     {
         ngx_log_error(NGX_LOG_WARN, r->connection->log, 0,
                       "mapi: requests go to the servers with HTTP/1.0, a "
-                      "connection for each: write \"proxy_http_version 1.1;\" "
+                      "connection for each, and logons of connections fail: "
+                      "write \"proxy_http_version 1.1;\" "
                       "in this location");
     }
 
@@ -273,7 +275,8 @@ ngx_mapi_check_request(ngx_http_request_t *r, ngx_mapi_loc_conf_t *mlcf)
         {
             ngx_log_error(NGX_LOG_WARN, r->connection->log, 0,
                           "mapi: requests go to the servers with "
-                          "\"Connection: close\": write \"proxy_set_header "
+                          "\"Connection: close\", and logons of connections "
+                          "fail: write \"proxy_set_header "
                           "Connection \"\";\" in this location");
             break;
         }

@@ -174,6 +174,7 @@ typedef struct {
     ngx_uint_t                 prefer;
     ngx_uint_t                 peers;     /* the list is nginx's own kind */
     ngx_mapi_pin_counters_t    pins;
+    ngx_uint_t                 noticed;   /* of this worker: logged once */
 
     /* of this worker: what the servers' directory fields were made from */
     uint64_t                   generation;
@@ -407,7 +408,8 @@ void ngx_mapi_check_location(ngx_conf_t *cf);
 void ngx_mapi_check_workers(ngx_conf_t *cf);
 
 /* what "nginx -t" cannot see: looks at the first request to a server */
-void ngx_mapi_check_request(ngx_http_request_t *r, ngx_mapi_loc_conf_t *mlcf);
+void ngx_mapi_check_request(ngx_http_request_t *r, ngx_uint_t *noticed,
+    ngx_uint_t road);
 
 
 #endif /* _NGX_MAPI_MODULE_H_INCLUDED_ */

@@ -105,6 +105,10 @@ ngx_mapi_pin_init_peer(ngx_http_request_t *r,
         ngx_mapi_read_auth(r, &pd->auth);
     }
 
+    if (pd->ctx == NULL && mscf->pin) {
+        ngx_mapi_check_request(r, &mscf->noticed, 0);
+    }
+
     pd->tainted = mapi_auth_is_connection(&pd->auth);
     pd->plain = (r->headers_in.authorization == NULL);
     pd->eligible = mscf->pin && ngx_mapi_pin_eligible(r);

@@ -15,6 +15,12 @@ package MapiRoad;
 #   $server = listen_on($address, $port)    $peer = $server->accept
 #   $end->send($text)        $end->read_request   $end->read_answer
 #   $end->read_until(qr//)   $end->at_end         $end->close
+#   answer($status, @lines)  an empty answer's text
+#   $end = speaker(@ends)    which of them has something to say, within ten
+#                            seconds: a request, a connection or its end
+#   ($peer, $answer) = carry(\@servers, $client, $request, $answer, @peers)
+#                            sends the request; whoever gets it, one of the
+#                            peers or a new connection to a server, answers
 #   talk($port, $request)    one request on a connection of its own: answer
 #   request($method, $uri, @header_lines)   its text, Host included
 #
@@ -42,6 +48,7 @@ use MIME::Base64 qw( encode_base64 );
 use Time::HiRes qw( sleep time );
 
 our @EXPORT = qw( road_http connect_to listen_on talk request post ask
+                  answer carry speaker
                   ntlm_message basic mailbox_id header directory_csv
                   home_of wait_for );
 
@@ -169,6 +176,52 @@ sub talk
     $client->close;
 
     return $answer;
+}
+
+
+sub answer
+{
+    my ($status, @lines) = @_;
+
+    return join("\r\n", "HTTP/1.1 $status Word", @lines, 'Content-Length: 0')
+           . "\r\n\r\n";
+}
+
+
+sub speaker
+{
+    my ($ready) = IO::Select->new(map { $_->{socket} } @_)
+                  ->can_read($patience);
+
+    return if !defined $ready;
+
+    return (grep { $_->{socket} == $ready } @_)[0];
+}
+
+
+sub carry
+{
+    my ($servers, $client, $request, $answer, @peers) = @_;
+
+    $client->send($request);
+
+    while (1) {
+        my $end = speaker(@peers, @$servers)
+            or croak 'nobody got the request';
+
+        if (!grep { $_ == $end } @peers) {
+            $end = $end->accept;
+
+        } elsif ($end->at_end) {
+            @peers = grep { $_ != $end } @peers;
+            next;
+        }
+
+        $end->read_request or croak 'a connection without a request';
+        $end->send($answer);
+
+        return ($end, $client->read_answer);
+    }
 }
 
 

@@ -3,7 +3,7 @@
 # Who includes this sets BENCH (the benchmark's name), RUN (its folder) and
 # VARIANTS, and has a function port_of VARIANT.
 
-HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+HERE=$(cd "$(dirname "${BASH_SOURCE[1]}")" && pwd)
 NGINX=${TEST_NGINX_BINARY:-nginx}
 
 # glibc gives memory at the end of the heap back and asks for it again, many

@@ -10,7 +10,7 @@ packages_of()
         test)     echo perl libcmocka-dev libtest-base-perl \
                        libtext-diff-perl libtest-longstring-perl \
                        liblist-moreutils-perl libhttp-message-perl liburi-perl \
-                       libipc-run-perl procps psmisc curl python3 openssl ;;
+                       libipc-run-perl libnss-wrapper procps psmisc curl python3 openssl ;;
         demo)     echo curl openssl ;;
         bench)    echo wrk haproxy python3 openssl ;;
         # gcc brings its own sanitizers, libFuzzer is clang's
