@@ -30,7 +30,7 @@ sub tree
     my ($name, $text) = @_;
     my $prefix = run_folder() . "/$name.d";
     my $conf = "$prefix/conf";
-    my $port = free_port();
+    my ($port, $plain) = (free_port(), free_port());
 
     make_path(map { "$prefix/$_" } qw( logs directory conf/tls conf/keys
                                        conf/modules-enabled ));
@@ -54,6 +54,7 @@ sub tree
     $text =~ s{/run/nginx\.pid}{$prefix/logs/nginx.pid}g;
     $text =~ s{^(\s*listen\s+)443\b}{${1}127.0.0.1:$port}mg;
     $text =~ s{^(\s*listen\s+127[\d.]+:)\d+}{$1$port}mg;
+    $text =~ s{^(\s*listen\s+)80\b}{${1}127.0.0.1:$plain}mg;
     $text =~ s{^(http\s*\{\n)}{$1$temp}m;
     $text =~ s{^user\s[^;]*;}{}m if $> != 0;
 
@@ -91,7 +92,7 @@ sub check
 }
 
 
-cmp_ok(scalar @examples, '>=', 3, 'docs/conf has examples');
+cmp_ok(scalar @examples, '>=', 4, 'docs/conf has examples');
 
 for my $name (@examples) {
     my ($code, $said) = check(tree($name, $snippet{$name}));
