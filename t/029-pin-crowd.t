@@ -342,7 +342,8 @@ sub plain
 }
 
 
-# scheme; other: type 3 is for the mailbox on the other server; name
+# scheme, name; other: type 3 is for the mailbox on the other server; half: type
+# 1 alone; first, do: what the server does about types 1 and 3
 
 sub logon
 {
@@ -366,7 +367,7 @@ sub logon
         unshift @{ $c->{queue} }, sub {
             logon_ends($c, $o{other} ? 1 - $place : $place, $answer, %o);
         } if !$o{half};
-    }, authorization => "$scheme $one");
+    }, authorization => "$scheme $one", do => $o{first});
 }
 
 
@@ -455,7 +456,7 @@ sub one_of
 
 
 # what a life on one client connection consists of; wild ones are disturbed, or
-# disturb themselves
+# disturb themselves; strangers disturb nobody
 
 sub life
 {
@@ -493,6 +494,11 @@ sub life
 
         } elsif ($wild && $dice < 0.50) {
             push @steps, sub { logon($_[0], $place, name => 'wrong') };
+
+        } elsif ($wild && $dice < 0.57) {
+            my %how = (one_of(qw( first do )),
+                       one_of(qw( close drop half none )));
+            push @steps, sub { logon($_[0], $place, %how) };
 
         } elsif ($dice < 0.75) {
             push @steps, sub { plain($_[0], $place, %o) };
@@ -553,7 +559,7 @@ sub add_life
     my $user = $c->{stranger} ? $c->{user} : 'user' . int rand 8;
 
     push @{ $c->{queue} },
-        sub { hang_up($_[0]); $_[0]{user} = $user; $_[0]{calm} = !$wild; },
+        sub { $_[0]{user} = $user; $_[0]{calm} = !$wild; },
         life($c, $wild), farewell($c),
         sub { hang_up($_[0]) };
 }
@@ -601,6 +607,8 @@ my @crowds = (
     [ 'router, one pin for each client', prefer => 'route', wild => 1,
       block => "mapi;\nmapi_pin on max=1 idle=1s prefer=route;\n%SERVERS%"
                . 'keepalive 4;' ],
+    [ 'router, reloads', prefer => 'pinned', wild => 1, reload => 1,
+      block => "zone z 256k;\nmapi;\n%SERVERS%keepalive 64;" ],
     [ 'owner, keepalive 1', prefer => 'route',
       block => "mapi owner;\n%SERVERS%keepalive 1;" ],
     [ 'owner, prefer=pinned, zone, unbuffered',
@@ -640,8 +648,14 @@ for my $case (@crowds) {
                  28 .. 35;
 
     for my $c (@crowd) {
-        add_life($c, !$c->{stranger} && ($o{wild} || rand() < 0.5))
-            for 1 .. 4;
+        for my $life (1 .. 4) {
+            add_life($c, $o{wild} || !$c->{stranger} && rand() < 0.5);
+
+            # nginx takes leave of clients that are idle then
+            push @{ $c->{queue} },
+                 sub { signal_nginx($front->{nginx}, 'HUP') }
+                if $o{reload} && !$c->{stranger} && rand() < 0.03;
+        }
     }
 
     run_crowd(@crowd);
@@ -650,8 +664,8 @@ for my $case (@crowds) {
     my $report = $server->report;
 
     # it was a crowd
-    cmp_ok($seen{$_}, '>=', 50, "$name: $_") for qw( logons stranger once );
-    cmp_ok($seen{served}, '>=', 150, "$name: served");
+    cmp_ok($seen{$_} || 0, '>=', 50, "$name: $_") for qw( logons stranger once );
+    cmp_ok($seen{served} || 0, '>=', 150, "$name: served");
     cmp_ok($report->{refused}, '>=', 10, "$name: refused");
 
     all_is_quiet($name);
@@ -786,21 +800,23 @@ for my $case ([ 'router', "mapi;\n%SERVERS%keepalive 1;" ],
     is(scalar keys %pooled, 1 + $hash,
        "$name: all of that on one connection to a server");
 
-    # the same client connection goes on with NTLM, elsewhere
+    # while the client, which stays, thinks of what to do
 
-    $outlook->{queue} = [
-        sub { for_once($_[0], 0, '', 'Bearer') },
-        sub { logon($_[0], 0) },
-        sub { plain($_[0], 0) },
-    ];
+    $outlook->{queue} = [ sub { for_once($_[0], 0, '', 'Bearer') } ];
     run_crowd($outlook);
-    is($outlook->{logons}, 1, "$name: after it the client logs on");
 
     my $answer = $ask->('eve');
 
-    is($answer->{status}, 401, '... a stranger does not');
+    is($answer->{status}, 401, "$name: a stranger comes, and is refused");
     ok($pooled{header($answer, 'X-Connection')},
-       '... who finds the connection of the empty Bearer');
+       '... on the connection of the empty Bearer');
+
+    # it logs on, which happens elsewhere
+
+    $outlook->{queue} = [ sub { logon($_[0], 0) }, sub { plain($_[0], 0) } ];
+    run_crowd($outlook);
+    is($outlook->{logons}, 1, "$name: the client logs on");
+    is($ask->('eve')->{status}, 401, '... the stranger does not');
 
     hang_up($outlook);
     nobody_is_mixed_up($name);
