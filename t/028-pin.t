@@ -315,6 +315,45 @@ for my $case ([ 'route', 'mapi;', 'mapi_pin on prefer=route;' ],
 }
 
 
+# a logon counts for one block and location: what TLS settings and servers are
+# behind them is another matter
+
+{
+    my $proxy = 'proxy_http_version 1.1; proxy_set_header Connection "";';
+    my $front = front_end('apart', "mapi;\n%SERVERS%keepalive 8;",
+        http => "mapi_directory $directory;\nupstream other { mapi_pin on;"
+                . " server 127.0.0.11:$backend; keepalive 8; }",
+        server => "location /ews/ { $proxy proxy_pass http://other; }\n"
+                  . "location /second/ { $proxy proxy_pass http://other; }\n");
+    my $otto = connect_to($port);
+    my @mine = logon($otto, 1, 'otto');
+
+    for my $path ('/ews/a', '/second/a') {
+        my ($peer) = via($otto, request('GET', $path), answer(401), @mine);
+
+        ok(!(grep { $_ == $peer } @mine), "$path: a logon does not count here");
+        $peer->close;
+        ($peer) = via($otto, request('GET', $path, type1()), challenge(),
+                      @mine);
+        ok(!(grep { $_ == $peer } @mine), '... nor does its connection');
+        my ($again) = via($otto, request('GET', $path, type3('otto')),
+                          answer(200), @mine, $peer);
+        is($again, $peer, '... until there is one here');
+        push @mine, $peer;
+    }
+
+    for my $i (0 .. 2) {
+        my $request = (plain(1), request('GET', '/ews/b'),
+                       request('GET', '/second/b'))[$i];
+        my ($peer) = via($otto, $request, answer(200), @mine);
+        is($peer, $mine[$i], 'then each has its own');
+    }
+
+    $_->close for $otto, @mine;
+    stop_nginx($front);
+}
+
+
 # max and idle
 
 {
