@@ -596,6 +596,30 @@ sub all_is_quiet
 }
 
 
+# nginx ends, and each worker says what became of its pins
+
+sub the_books_balance
+{
+    my ($name) = @_;
+    my @wrong;
+    my $opened = 0;
+
+    stop_nginx($front->{nginx});
+
+    for my $line (log_of($front->{nginx}) =~ /(pins of upstream .*)/g) {
+        my ($n, $left, $closed) =
+            $line =~ /: opened (\d+), pinned (\d+); closed ([^;]*);/;
+
+        $n -= $_ for $closed =~ /(\d+)/g;
+        push @wrong, $line if $n != 0 || $left != 0;
+        $opened += $1 if $line =~ /opened (\d+)/;
+    }
+
+    is(join("\n", @wrong), '', "$name: each pin that was opened was closed");
+    cmp_ok($opened, '>', 0, '... and there were some');
+}
+
+
 sub nobody_is_mixed_up
 {
     my ($name) = @_;
@@ -684,7 +708,7 @@ for my $case (@crowds) {
     cmp_ok($report->{refused}, '>=', 20, "$name: refused");
 
     all_is_quiet($name);
-    stop_nginx($front->{nginx});
+    the_books_balance($name);
     note(sprintf '%s: %d answers, %d logons, %.1f s', $name, $seen{answers},
          $seen{logons}, time() - $start);
 }
@@ -770,7 +794,7 @@ for my $case (
 
     nobody_is_mixed_up($name);
     all_is_quiet($name);
-    stop_nginx($front->{nginx});
+    the_books_balance($name);
     note(sprintf '%s: %d answers, %.1f s', $name, $seen{answers},
          time() - $start);
 }
@@ -836,7 +860,7 @@ for my $case ([ 'router', "mapi;\n%SERVERS%keepalive 1;" ],
     hang_up($outlook);
     nobody_is_mixed_up($name);
     all_is_quiet($name);
-    stop_nginx($front->{nginx});
+    the_books_balance($name);
 }
 
 
@@ -907,7 +931,7 @@ for my $case ([ 'each on a connection of its own', 0, $logons ],
     hang_up($_) for @clients;
     nobody_is_mixed_up($name);
     all_is_quiet($name);
-    stop_nginx($front->{nginx});
+    the_books_balance($name);
     note(sprintf '%d logons, %s: %d kB, %.1f s', $count, $name, $grown,
          time() - $start);
 }

@@ -153,6 +153,12 @@ for my $name (sort keys %part) {
     is($code, 0, 'an example with proxy_read_timeout 30s loads');
     like($said, qr/\[warn\].*"proxy_read_timeout" is 30000ms/,
          '... but not without a warning');
+
+    ($text = $snippet{'exchange.conf'}) =~ s/^\s*mapi_pin\s+on;//m;
+    ($code, $said) = check(tree('unpinned', $text));
+
+    is($code, 0, 'exchange.conf without mapi_pin loads');
+    like($said, qr/\[warn\].*mapi_pin/, '... but not without a warning');
 }
 
 
