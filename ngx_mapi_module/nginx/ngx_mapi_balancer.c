@@ -62,12 +62,9 @@ ngx_mapi_init_peer(ngx_http_request_t *r, ngx_http_upstream_srv_conf_t *us)
     ngx_mapi_ctx_t        *ctx;
     ngx_mapi_peer_data_t  *mp;
 
-    ctx = (r == r->main) ? ngx_mapi_get_ctx(r) : NULL;
+    ctx = ngx_mapi_road_ctx(r, us);
 
-    if (ctx == NULL
-        || ctx->observe
-        || ctx->mscf != ngx_http_conf_upstream_srv_conf(us, ngx_mapi_module))
-    {
+    if (ctx == NULL) {
         /* not on the road: round robin, as "nginx -t" has warned */
         return ngx_http_upstream_init_round_robin_peer(r, us);
     }

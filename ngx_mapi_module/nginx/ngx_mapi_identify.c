@@ -29,6 +29,10 @@ ngx_mapi_identify(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
     u_char         text[2 * MAPI_IDENTITY_MAX];
     mapi_query_t   query;
 
+    /* before anything is refused: an error_page may lead on to a server */
+
+    ngx_mapi_read_auth(r, &ctx->auth);
+
     p = r->unparsed_uri.data;
     last = p + r->unparsed_uri.len;
     p = ngx_strlchr(p, last, '?');
@@ -72,8 +76,6 @@ ngx_mapi_identify(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
     }
 
     ngx_mapi_locate_warm_again(r, ctx);
-
-    ngx_mapi_read_auth(r, &ctx->auth);
 
     if (ctx->endpoint == mapi_endpoint_health) {
         return NGX_OK;

@@ -185,6 +185,26 @@ ngx_mapi_take_road(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
 }
 
 
+ngx_mapi_ctx_t *
+ngx_mapi_road_ctx(ngx_http_request_t *r, ngx_http_upstream_srv_conf_t *us)
+{
+    ngx_mapi_ctx_t  *ctx;
+
+    ctx = (r == r->main) ? ngx_mapi_get_ctx(r) : NULL;
+
+    if (ctx == NULL
+        || ctx->observe
+        || ctx->refused
+        || ctx->mscf != ngx_http_conf_upstream_srv_conf(us, ngx_mapi_module)
+        || ctx->mlcf != ngx_http_get_module_loc_conf(r, ngx_mapi_module))
+    {
+        return NULL;
+    }
+
+    return ctx;
+}
+
+
 static ngx_int_t
 ngx_mapi_refuse(ngx_mapi_ctx_t *ctx, ngx_int_t status)
 {

@@ -296,6 +296,13 @@ ngx_int_t ngx_mapi_check_balancer(ngx_conf_t *cf,
 /* the context of the main request, NULL if it is not on the road */
 ngx_mapi_ctx_t *ngx_mapi_get_ctx(ngx_http_request_t *r);
 
+/*
+ * The same for a request that is about to be balanced in this block: NULL also
+ * if it was only observed, or refused and then led here by an error_page.
+ */
+ngx_mapi_ctx_t *ngx_mapi_road_ctx(ngx_http_request_t *r,
+    ngx_http_upstream_srv_conf_t *us);
+
 
 /* identify: NGX_OK, an HTTP status to refuse with, or NGX_ERROR */
 ngx_int_t ngx_mapi_identify(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);

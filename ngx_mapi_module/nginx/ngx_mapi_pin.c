@@ -24,6 +24,8 @@ static ngx_int_t ngx_mapi_pin_init_peer(ngx_http_request_t *r,
 static ngx_int_t ngx_mapi_pin_get_peer(ngx_peer_connection_t *pc, void *data);
 static ngx_int_t ngx_mapi_pin_use(ngx_mapi_pin_data_t *pd,
     ngx_peer_connection_t *pc, ngx_mapi_pin_t *pin);
+static void ngx_mapi_pin_lend(ngx_mapi_pin_data_t *pd,
+    ngx_peer_connection_t *pc, ngx_mapi_pin_t *pin);
 static ngx_int_t ngx_mapi_pin_get_inner(ngx_mapi_pin_data_t *pd,
     ngx_peer_connection_t *pc);
 static void ngx_mapi_pin_free_peer(ngx_peer_connection_t *pc, void *data,
@@ -73,7 +75,6 @@ static ngx_int_t
 ngx_mapi_pin_init_peer(ngx_http_request_t *r,
     ngx_http_upstream_srv_conf_t *us)
 {
-    ngx_mapi_ctx_t         *ctx;
     ngx_mapi_pin_data_t    *pd;
     ngx_mapi_srv_conf_t    *mscf;
     ngx_peer_connection_t  *pc;
@@ -95,21 +96,18 @@ ngx_mapi_pin_init_peer(ngx_http_request_t *r,
     pd->upstream = us;
     pd->conf = r->upstream->conf;
 
-    ctx = (r == r->main) ? ngx_mapi_get_ctx(r) : NULL;
+    pd->ctx = ngx_mapi_road_ctx(r, us);
 
-    if (ctx && !ctx->observe && ctx->mscf == mscf) {
-        pd->ctx = ctx;
-        pd->auth = ctx->auth;
+    /* read anew: what taints a connection depends on nobody else's memory */
 
-    } else {
-        ngx_mapi_read_auth(r, &pd->auth);
-    }
+    ngx_mapi_read_auth(r, &pd->auth);
 
     if (pd->ctx == NULL && mscf->pin) {
         ngx_mapi_check_request(r, &mscf->noticed, 0);
     }
 
     pd->tainted = mapi_auth_is_connection(&pd->auth);
+    pd->pins = mscf->pin;
     pd->plain = (r->headers_in.authorization == NULL);
     pd->eligible = mscf->pin && ngx_mapi_pin_eligible(r);
 
@@ -139,21 +137,23 @@ ngx_mapi_pin_init_peer(ngx_http_request_t *r,
 
 
 ngx_mapi_pin_data_t *
-ngx_mapi_pin_data(ngx_http_request_t *r)
+ngx_mapi_pin_layer(ngx_http_request_t *r)
 {
     ngx_http_upstream_t  *u;
 
     u = r->upstream;
 
-    /* nginx holds the cleanup as long as the server's answer passes */
+    return (u && u->peer.free == ngx_mapi_pin_free_peer) ? u->peer.data : NULL;
+}
 
-    if (u == NULL || u->cleanup == NULL
-        || u->peer.free != ngx_mapi_pin_free_peer)
-    {
-        return NULL;
-    }
 
-    return u->peer.data;
+/* nginx holds the upstream's cleanup as long as the server's answer passes */
+
+ngx_mapi_pin_data_t *
+ngx_mapi_pin_data(ngx_http_request_t *r)
+{
+    return (r->upstream && r->upstream->cleanup) ? ngx_mapi_pin_layer(r)
+                                                 : NULL;
 }
 
 
@@ -166,6 +166,10 @@ ngx_mapi_pin_get_peer(ngx_peer_connection_t *pc, void *data)
     ngx_mapi_pin_t  *pin;
 
     if (pd->eligible && !pd->retried && (pd->tainted || pd->plain)) {
+
+        if (pd->tainted && ngx_mapi_pin_begins(&pd->auth)) {
+            ngx_mapi_pin_abandon(pd);
+        }
 
         pin = ngx_mapi_pin_choose(pd);
 
@@ -223,18 +227,33 @@ ngx_mapi_pin_use(ngx_mapi_pin_data_t *pd, ngx_peer_connection_t *pc,
     ngx_memcpy(name->data, pin->name.data, pin->name.len);
     pc->name = name;
 
-    ngx_mapi_pin_take(pin, pc->log);
-
-    pd->pin = pin;
     pd->inner = 0;
-
-    pc->connection = pin->connection;
-    pc->cached = 1;
+    ngx_mapi_pin_lend(pd, pc, pin);
 
     ngx_log_debug1(NGX_LOG_DEBUG_HTTP, pc->log, 0,
                    "mapi: pinned connection to %V", pc->name);
 
     return NGX_DONE;
+}
+
+
+/*
+ * With one try nginx passes any answer on, whatever "proxy_next_upstream" says:
+ * that of another server would be an anonymous one.
+ */
+
+static void
+ngx_mapi_pin_lend(ngx_mapi_pin_data_t *pd, ngx_peer_connection_t *pc,
+    ngx_mapi_pin_t *pin)
+{
+    ngx_mapi_pin_take(pin, pc->log);
+
+    pd->pin = pin;
+    pd->tries = pc->tries;
+
+    pc->connection = pin->connection;
+    pc->cached = 1;
+    pc->tries = 1;
 }
 
 
@@ -265,6 +284,7 @@ ngx_mapi_pin_get_inner(ngx_mapi_pin_data_t *pd, ngx_peer_connection_t *pc)
         ngx_mapi_pin_wish(&wish, pd->upstream, pd->conf);
 
         wish.state = pd->tainted ? ngx_mapi_pin_any : ngx_mapi_pin_logged_on;
+        wish.begin = ngx_mapi_pin_begins(&pd->auth);
         wish.sockaddr = pc->sockaddr;
         wish.socklen = pc->socklen;
 
@@ -275,11 +295,7 @@ ngx_mapi_pin_get_inner(ngx_mapi_pin_data_t *pd, ngx_peer_connection_t *pc)
                 ngx_mapi_pin_discard(pc);
             }
 
-            ngx_mapi_pin_take(pin, pc->log);
-
-            pd->pin = pin;
-            pc->connection = pin->connection;
-            pc->cached = 1;
+            ngx_mapi_pin_lend(pd, pc, pin);
 
             return NGX_DONE;
         }
@@ -305,16 +321,17 @@ ngx_mapi_pin_free_peer(ngx_peer_connection_t *pc, void *data,
 {
     ngx_mapi_pin_data_t  *pd = data;
 
-    ngx_uint_t            token, tainted;
+    ngx_uint_t            token, tainted, pinned;
     ngx_http_upstream_t  *u;
 
     u = pd->request->upstream;
     token = 0;
     tainted = 0;
+    pinned = (pd->pin != NULL);
 
     if (pc->connection) {
         tainted = ngx_mapi_pin_answer_taints(u, &token);
-        tainted |= pd->tainted || pd->pin;
+        tainted |= pd->tainted || pinned;
     }
 
     pd->retried = 1;
@@ -326,24 +343,32 @@ ngx_mapi_pin_free_peer(ngx_peer_connection_t *pc, void *data,
         u->keepalive = 0;
     }
 
+    if (pinned) {
+        pc->tries = pd->tries;
+
+        /* a connection that was open already says nothing of its server */
+        state &= ~NGX_PEER_FAILED;
+    }
+
     if (pd->inner) {
         pd->inner = 0;
         pd->original_free_peer(pc, pd->data, state);
-        return;
-    }
 
-    ngx_mapi_release(&pd->hold);
+    } else {
+        ngx_mapi_release(&pd->hold);
 
-    if (pc->tries) {
-        pc->tries--;
+        if (pc->tries) {
+            pc->tries--;
+        }
     }
 
     /*
-     * What has been sent is not sent again on the road.  If nothing was, nginx
-     * gives the attempt back, and it goes on a fresh connection.
+     * What has been sent on a pinned connection is not sent again on the road,
+     * and no part of a logon anywhere.  If nothing was, nginx gives the attempt
+     * back, and it goes on a fresh connection.
      */
 
-    if (u->request_sent && pd->ctx) {
+    if (pinned && u->request_sent && (pd->ctx || pd->tainted)) {
         pc->tries = 0;
         pc->cached = 0;
     }
@@ -400,6 +425,10 @@ ngx_mapi_pin_settle(ngx_mapi_pin_data_t *pd, ngx_peer_connection_t *pc,
         mscf->pins.pinned--;
         mscf->pins.closed[reason]++;
 
+        if (pd->pin->state == ngx_mapi_pin_logged_on) {
+            ngx_mapi_pin_client(pd->request->connection)->lost = pd->upstream;
+        }
+
         /* the pin goes with the connection's pool, which nginx destroys */
         pd->pin = NULL;
 
@@ -440,7 +469,20 @@ ngx_mapi_pin_can_keep(ngx_mapi_pin_data_t *pd, ngx_peer_connection_t *pc,
 static ngx_mapi_pin_state_e
 ngx_mapi_pin_state(ngx_mapi_pin_data_t *pd, ngx_uint_t token)
 {
-    if (pd->request->upstream->headers_in.status_n == NGX_HTTP_UNAUTHORIZED) {
+    ngx_uint_t  status;
+
+    status = pd->request->upstream->headers_in.status_n;
+
+    if (status == NGX_HTTP_UNAUTHORIZED) {
+        return token ? ngx_mapi_pin_handshake : ngx_mapi_pin_any;
+    }
+
+    /* a server that cannot, or that was asked only to begin */
+
+    if (pd->tainted
+        && (status >= NGX_HTTP_INTERNAL_SERVER_ERROR
+            || mapi_auth_ntlm_type(&pd->auth) == 1))
+    {
         return token ? ngx_mapi_pin_handshake : ngx_mapi_pin_any;
     }
 

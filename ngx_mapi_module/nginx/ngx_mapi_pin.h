@@ -58,7 +58,6 @@ typedef struct {
  */
 struct ngx_mapi_pin_client_s {
     ngx_queue_t                     pins;       /* idle, the latest first */
-    ngx_uint_t                      n;
 
     /* a logon went with a connection that ended idle: the client thinks that
      * it is still logged on */
@@ -71,6 +70,7 @@ typedef struct {
     ngx_http_upstream_srv_conf_t   *upstream;
     ngx_http_upstream_conf_t       *conf;
     ngx_mapi_pin_state_e            state;
+    unsigned                        begin:1;    /* a logon, no handshake */
     ngx_int_t                       server;     /* -1: any */
     struct sockaddr                *sockaddr;   /* NULL: any */
     socklen_t                       socklen;
@@ -86,6 +86,7 @@ typedef struct {
     ngx_mapi_ctx_t                 *ctx;        /* NULL: not on the road */
 
     mapi_auth_t                     auth;
+    unsigned                        pins:1;     /* mapi_pin on */
     unsigned                        tainted:1;  /* by the request */
     unsigned                        eligible:1; /* may use and make pins */
     unsigned                        plain:1;    /* without Authorization */
@@ -93,6 +94,7 @@ typedef struct {
     unsigned                        inner:1;    /* the block counts for us */
 
     ngx_mapi_pin_t                 *pin;        /* in use, or NULL */
+    ngx_uint_t                      tries;      /* left, but for the pin's */
     ngx_mapi_hold_t                 hold;       /* counted by ourselves */
 
     void                           *data;
@@ -106,8 +108,12 @@ typedef struct {
 } ngx_mapi_pin_data_t;
 
 
-/* the layer's data of a request that a server is answering, NULL if none */
+/*
+ * The layer's data of a request that a server is answering, NULL if none; and
+ * of one that it has answered, whoever speaks to the client now.
+ */
 ngx_mapi_pin_data_t *ngx_mapi_pin_data(ngx_http_request_t *r);
+ngx_mapi_pin_data_t *ngx_mapi_pin_layer(ngx_http_request_t *r);
 
 /*
  * Only a connection of HTTP/1 is one client's: streams of HTTP/2 share one,
@@ -115,6 +121,9 @@ ngx_mapi_pin_data_t *ngx_mapi_pin_data(ngx_http_request_t *r);
  */
 #define ngx_mapi_pin_eligible(r)                                              \
     ((r) == (r)->main && (r)->http_version < NGX_HTTP_VERSION_20)
+
+/* the first message of a logon; whatever was under way is not any more */
+#define ngx_mapi_pin_begins(auth)  (mapi_auth_ntlm_type(auth) == 1)
 
 /*
  * The choice.  wish: any pin of this block and location, to be narrowed.
@@ -130,6 +139,7 @@ ngx_mapi_pin_t *ngx_mapi_pin_choose(ngx_mapi_pin_data_t *pd);
  * take: out of the queue and ready for a request, which now owns it.
  * keep: pc's connection becomes idle, owned by the client; pin is NULL for a
  *     new one.  NGX_OK; else the connection stays the caller's, to be closed.
+ * abandon: ends what the client began here and goes on with no more.
  * end: closes an idle pin, and notes in its client that a logon went with it.
  */
 ngx_mapi_pin_t *ngx_mapi_pin_find(ngx_connection_t *c,
@@ -137,6 +147,7 @@ ngx_mapi_pin_t *ngx_mapi_pin_find(ngx_connection_t *c,
 void ngx_mapi_pin_take(ngx_mapi_pin_t *pin, ngx_log_t *log);
 ngx_int_t ngx_mapi_pin_keep(ngx_mapi_pin_data_t *pd,
     ngx_peer_connection_t *pc, ngx_mapi_pin_state_e state);
+void ngx_mapi_pin_abandon(ngx_mapi_pin_data_t *pd);
 void ngx_mapi_pin_end(ngx_mapi_pin_t *pin, ngx_mapi_pin_reason_e reason);
 ngx_mapi_pin_client_t *ngx_mapi_pin_client(ngx_connection_t *c);
 

@@ -19,7 +19,11 @@ static void ngx_mapi_pin_answer_lost(ngx_http_request_t *r,
     ngx_mapi_pin_data_t *pd);
 static void ngx_mapi_pin_answer_drain(ngx_http_request_t *r,
     ngx_mapi_pin_data_t *pd);
+static void ngx_mapi_pin_answer_early(ngx_http_request_t *r,
+    ngx_mapi_pin_data_t *pd);
 static ngx_int_t ngx_mapi_pin_answer_http2(ngx_http_request_t *r);
+static ngx_int_t ngx_mapi_pin_strip(ngx_http_request_t *r,
+    ngx_list_t *headers, ngx_uint_t *removed, ngx_uint_t *left);
 static ngx_int_t ngx_mapi_pin_misdirect(ngx_http_request_t *r);
 
 
@@ -50,18 +54,21 @@ ngx_mapi_pin_header_filter(ngx_http_request_t *r)
 {
     ngx_mapi_pin_data_t  *pd;
 
-    pd = (r == r->main) ? ngx_mapi_pin_data(r) : NULL;
+    if (r->http_version >= NGX_HTTP_VERSION_20) {
 
-    if (pd == NULL) {
+        if (ngx_mapi_pin_answer_http2(r) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
         return ngx_http_next_header_filter(r);
     }
 
-    if (pd->eligible) {
+    pd = (r == r->main) ? ngx_mapi_pin_data(r) : NULL;
+
+    if (pd && pd->eligible) {
         ngx_mapi_pin_answer_lost(r, pd);
         ngx_mapi_pin_answer_drain(r, pd);
-
-    } else if (ngx_mapi_pin_answer_http2(r) != NGX_OK) {
-        return NGX_ERROR;
+        ngx_mapi_pin_answer_early(r, pd);
     }
 
     return ngx_http_next_header_filter(r);
@@ -116,21 +123,88 @@ ngx_mapi_pin_answer_drain(ngx_http_request_t *r, ngx_mapi_pin_data_t *pd)
 }
 
 
-/* such challenges go; a 401 that has no other one left is of no use */
+/*
+ * The server has answered before it had all of the body, and so the connection
+ * cannot be kept: a token of it would lead nowhere.
+ */
+
+static void
+ngx_mapi_pin_answer_early(ngx_http_request_t *r, ngx_mapi_pin_data_t *pd)
+{
+    ngx_uint_t  token;
+
+    if (!r->upstream->request_body_sent) {
+        (void) ngx_mapi_pin_answer_taints(r->upstream, &token);
+
+        if (token) {
+            r->keepalive = 0;
+        }
+    }
+}
+
+
+/*
+ * Such challenges go; a 401 that has no other one left is of no use.  nginx may
+ * answer for the server (error_page, auth_request) and then takes challenges
+ * from the server's own list: they are taken out there, too.
+ */
 
 static ngx_int_t
 ngx_mapi_pin_answer_http2(ngx_http_request_t *r)
 {
-    u_char           *p;
-    size_t            len;
-    ngx_uint_t        i, removed, left;
-    ngx_list_part_t  *part;
-    ngx_table_elt_t  *h;
+    ngx_uint_t            removed, left;
+    ngx_mapi_pin_data_t  *pd;
+
+    pd = ngx_mapi_pin_layer(r);
+
+    if (pd == NULL || !pd->pins) {
+        return NGX_OK;
+    }
+
+    /* what the layer must know is seen before it is gone */
+
+    pd->tainted |= ngx_mapi_pin_answer_taints(r->upstream, &left);
 
     removed = 0;
     left = 0;
 
-    for (part = &r->headers_out.headers.part; part; part = part->next) {
+    if (ngx_mapi_pin_strip(r, &r->upstream->headers_in.headers, &removed,
+                           &left)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    removed = 0;
+    left = 0;
+
+    if (ngx_mapi_pin_strip(r, &r->headers_out.headers, &removed, &left)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (r == r->main && r->headers_out.status == NGX_HTTP_UNAUTHORIZED
+        && removed && !left)
+    {
+        return ngx_mapi_pin_misdirect(r);
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_mapi_pin_strip(ngx_http_request_t *r, ngx_list_t *headers,
+    ngx_uint_t *removed, ngx_uint_t *left)
+{
+    u_char           *p;
+    size_t            len;
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
+
+    for (part = &headers->part; part; part = part->next) {
 
         h = part->elts;
 
@@ -154,25 +228,16 @@ ngx_mapi_pin_answer_http2(ngx_http_request_t *r)
             len = mapi_auth_strip_challenges(p, h[i].value.data,
                                              h[i].value.len);
 
+            *removed |= (len != h[i].value.len);
+            *left |= (len != 0);
+
             if (len == 0) {
                 h[i].hash = 0;
-                removed = 1;
-                continue;
-            }
-
-            left = 1;
-
-            if (len != h[i].value.len) {
-                removed = 1;
             }
 
             h[i].value.data = p;
             h[i].value.len = len;
         }
-    }
-
-    if (r->headers_out.status == NGX_HTTP_UNAUTHORIZED && removed && !left) {
-        return ngx_mapi_pin_misdirect(r);
     }
 
     return NGX_OK;
@@ -207,6 +272,7 @@ ngx_mapi_pin_misdirect(ngx_http_request_t *r)
     ngx_str_set(&r->headers_out.content_type, "text/plain");
     r->headers_out.content_type_len = r->headers_out.content_type.len;
     r->headers_out.content_type_lowcase = NULL;
+    ngx_str_null(&r->headers_out.charset);
 
     return NGX_OK;
 }

@@ -43,6 +43,7 @@ ngx_mapi_pin_choose(ngx_mapi_pin_data_t *pd)
     }
 
     if (pd->tainted) {
+        wish.begin = ngx_mapi_pin_begins(&pd->auth);
         wish.state = ngx_mapi_pin_handshake;
         pin = ngx_mapi_pin_find(c, &wish);
 
@@ -87,6 +88,7 @@ ngx_mapi_pin_choose_routed(ngx_mapi_pin_data_t *pd, ngx_mapi_pin_wish_t *wish)
         wish->state = ngx_mapi_pin_logged_on;
 
         if (pd->tainted) {
+            wish->begin = ngx_mapi_pin_begins(&pd->auth);
             wish->state = (ctx->route == ngx_mapi_route_handshake)
                           ? ngx_mapi_pin_handshake : ngx_mapi_pin_any;
         }
@@ -193,6 +195,7 @@ ngx_mapi_pin_wished(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     ngx_mapi_pin_wish(wish, us, ngx_mapi_proxy_upstream_conf(plcf));
 
     if (mapi_auth_is_connection(&ctx->auth)) {
+        wish->begin = ngx_mapi_pin_begins(&ctx->auth);
         wish->state = ngx_mapi_pin_any;
         return 1;
     }

@@ -17,7 +17,9 @@ static ngx_mapi_pin_client_t *ngx_mapi_pin_client_create(ngx_connection_t *c);
 static ngx_mapi_pin_t *ngx_mapi_pin_create(ngx_mapi_pin_data_t *pd,
     ngx_peer_connection_t *pc);
 static void ngx_mapi_pin_evict(ngx_mapi_pin_client_t *client,
-    ngx_uint_t max);
+    ngx_http_upstream_srv_conf_t *us, ngx_uint_t max);
+static void ngx_mapi_pin_succeed(ngx_mapi_pin_client_t *client,
+    ngx_mapi_pin_t *pin);
 static void ngx_mapi_pin_name_user(ngx_mapi_pin_data_t *pd,
     ngx_mapi_pin_t *pin);
 static void ngx_mapi_pin_cleanup(void *data);
@@ -59,7 +61,6 @@ ngx_mapi_pin_client_create(ngx_connection_t *c)
 
     client = cln->data;
     ngx_queue_init(&client->pins);
-    client->n = 0;
     client->lost = NULL;
 
     cln->handler = ngx_mapi_pin_cleanup;
@@ -92,6 +93,10 @@ ngx_mapi_pin_find(ngx_connection_t *c, ngx_mapi_pin_wish_t *wish)
         }
 
         if (wish->state != ngx_mapi_pin_any && wish->state != pin->state) {
+            continue;
+        }
+
+        if (wish->begin && pin->state == ngx_mapi_pin_handshake) {
             continue;
         }
 
@@ -148,7 +153,6 @@ ngx_mapi_pin_take(ngx_mapi_pin_t *pin, ngx_log_t *log)
     c = pin->connection;
 
     ngx_queue_remove(&pin->queue);
-    pin->client->n--;
     pin->client = NULL;
 
     c->idle = 0;
@@ -202,15 +206,18 @@ ngx_mapi_pin_keep(ngx_mapi_pin_data_t *pd, ngx_peer_connection_t *pc,
     pin->state = state;
 
     if (state == ngx_mapi_pin_logged_on) {
-        ngx_mapi_pin_name_user(pd, pin);
         client->lost = NULL;
+
+        if (pd->tainted) {
+            ngx_mapi_pin_name_user(pd, pin);
+            ngx_mapi_pin_succeed(client, pin);
+        }
     }
 
-    ngx_mapi_pin_evict(client, mscf->pin_max - 1);
+    ngx_mapi_pin_evict(client, pd->upstream, mscf->pin_max - 1);
 
     pin->client = client;
     ngx_queue_insert_head(&client->pins, &pin->queue);
-    client->n++;
 
     pd->pin = NULL;
     pc->connection = NULL;
@@ -272,16 +279,86 @@ ngx_mapi_pin_create(ngx_mapi_pin_data_t *pd, ngx_peer_connection_t *pc)
 }
 
 
+/* of the block's pins the latest ones stay, as many as the limit says */
+
 static void
-ngx_mapi_pin_evict(ngx_mapi_pin_client_t *client, ngx_uint_t max)
+ngx_mapi_pin_evict(ngx_mapi_pin_client_t *client,
+    ngx_http_upstream_srv_conf_t *us, ngx_uint_t max)
 {
-    ngx_queue_t  *q;
+    ngx_uint_t       n;
+    ngx_queue_t     *q, *next;
+    ngx_mapi_pin_t  *pin;
 
-    while (client->n > max) {
-        q = ngx_queue_last(&client->pins);
+    n = 0;
 
-        ngx_mapi_pin_end(ngx_queue_data(q, ngx_mapi_pin_t, queue),
-                         ngx_mapi_pin_by_limit);
+    for (q = ngx_queue_head(&client->pins);
+         q != ngx_queue_sentinel(&client->pins);
+         q = next)
+    {
+        next = ngx_queue_next(q);
+        pin = ngx_queue_data(q, ngx_mapi_pin_t, queue);
+
+        if (pin->upstream == us && ++n > max) {
+            ngx_mapi_pin_end(pin, ngx_mapi_pin_by_limit);
+        }
+    }
+}
+
+
+/*
+ * The client has logged on as somebody: where it was somebody else before, it
+ * is no more.
+ */
+
+static void
+ngx_mapi_pin_succeed(ngx_mapi_pin_client_t *client, ngx_mapi_pin_t *pin)
+{
+    ngx_queue_t     *q, *next;
+    ngx_mapi_pin_t  *other;
+
+    if (pin->user.len == 0) {
+        return;
+    }
+
+    for (q = ngx_queue_head(&client->pins);
+         q != ngx_queue_sentinel(&client->pins);
+         q = next)
+    {
+        next = ngx_queue_next(q);
+        other = ngx_queue_data(q, ngx_mapi_pin_t, queue);
+
+        if (other->upstream == pin->upstream
+            && other->state == ngx_mapi_pin_logged_on
+            && other->user.len
+            && (other->user.len != pin->user.len
+                || ngx_strncasecmp(other->user.data, pin->user.data,
+                                   pin->user.len)
+                   != 0))
+        {
+            ngx_mapi_pin_end(other, ngx_mapi_pin_by_client);
+        }
+    }
+
+    client->lost = NULL;
+}
+
+
+/*
+ * A connection on which a logon was left in the middle would answer the next
+ * one with 401 for ever, and a client connection has one at a time.
+ */
+
+void
+ngx_mapi_pin_abandon(ngx_mapi_pin_data_t *pd)
+{
+    ngx_mapi_pin_t       *pin;
+    ngx_mapi_pin_wish_t   wish;
+
+    ngx_mapi_pin_wish(&wish, pd->upstream, pd->conf);
+    wish.state = ngx_mapi_pin_handshake;
+
+    while ((pin = ngx_mapi_pin_find(pd->request->connection, &wish))) {
+        ngx_mapi_pin_end(pin, ngx_mapi_pin_by_client);
     }
 }
 
@@ -297,9 +374,11 @@ ngx_mapi_pin_name_user(ngx_mapi_pin_data_t *pd, ngx_mapi_pin_t *pin)
     u_char      buf[NGX_MAPI_PIN_USER_MAX];
     mapi_str_t  user;
 
-    if (!pd->tainted
-        || mapi_auth_ntlm_user(&pd->auth, buf, sizeof(buf), &user) != MAPI_OK)
-    {
+    if (mapi_auth_ntlm_user(&pd->auth, buf, sizeof(buf), &user) != MAPI_OK) {
+
+        /* a ticket: whoever it was before, nobody can tell who it is now */
+
+        pin->user.len = 0;
         return;
     }
 
@@ -344,7 +423,6 @@ ngx_mapi_pin_end(ngx_mapi_pin_t *pin, ngx_mapi_pin_reason_e reason)
     }
 
     ngx_queue_remove(&pin->queue);
-    pin->client->n--;
 
     /* the pin lies in the connection's pool */
 
