@@ -10,8 +10,9 @@ package MapiRigServers;
 #   start_rig($name, %options)      servers => sub { start_apache(@_, ...) };
 #                                   upstream (the block's lines, %SERVERS%
 #                                   stands for both, %PORT% for their port),
-#                                   location (lines), workers (1).  Returns a
-#                                   hash: name, port (of the front end), servers
+#                                   location (lines), workers (1), scheme (of
+#                                   the servers, "http").  Returns a hash: name,
+#                                   port (of the front end), servers
 #   stop_rig($rig)
 #   url($rig, $mailbox)             where a client asks for it
 #   stranger($rig, $mailbox)        what somebody sees who does not log on
@@ -32,7 +33,8 @@ package MapiRigServers;
 #                                   Apache with mod_auth_gssapi: mechanisms
 #                                   ("ntlmssp", "krb5"), users (the file of
 #                                   rig_users()), env, persistent (it sends
-#                                   "Persistent-Auth: true" as IIS does)
+#                                   "Persistent-Auth: true" as IIS does), tls,
+#                                   keepalive (seconds)
 #   start_service($name, $address, $port, \%env, @command)
 #                                   any server that stays in the foreground;
 #                                   waits until it listens
@@ -84,6 +86,9 @@ our @EXPORT = qw(
 my $owner = $$;
 my @running;
 my $curls = 0;
+
+# who is stopped stops what he started
+$SIG{$_} = sub { exit 1 } for qw( INT TERM HUP );
 
 
 sub rig_users
@@ -142,6 +147,7 @@ sub start_rig
 
     my $port = free_port();
     my $workers = $o{workers} || 1;
+    my $scheme = $o{scheme} || 'http';
     my $both = join '', map { "server 127.0.0.$_:$backend;\n" } 11, 12;
 
     $o{upstream} =~ s/%SERVERS%/$both/;
@@ -171,7 +177,7 @@ http {
             proxy_set_header X-Client \$connection;
             add_header X-Client \$connection always;
             add_header X-Route "\$mapi_route" always;
-            proxy_pass http://exchange;
+            proxy_pass $scheme://exchange;
         }
     }
 }
@@ -253,9 +259,21 @@ sub start_apache
     my $user = $> == 0 ? "User www-data\nGroup www-data" : '';
     my $mechanisms = join "\n        ",
                      map { "GssapiAllowedMech $_" } @{ $o{mechanisms} };
+    my $keepalive = defined $o{keepalive} ? $o{keepalive} : 120;
+    my @modules = qw( mpm_event authn_core authz_core authz_user alias filter
+                      include buffer headers auth_gssapi );
+    my $tls = '';
+
+    if ($o{tls}) {
+        my ($crt, $key) = certificate('contoso.com');
+
+        push @modules, 'ssl';
+        $tls = "SSLEngine on\nSSLCertificateFile \"$crt\"\n"
+               . "SSLCertificateKeyFile \"$key\"\nSSLSessionCache none";
+    }
+
     my $load = join "\n", map { "LoadModule ${_}_module $modules/mod_$_.so" }
-               qw( mpm_event authn_core authz_core authz_user alias filter
-                   include buffer headers auth_gssapi );
+                          @modules;
 
     make_path("$prefix/pages");
 
@@ -275,7 +293,8 @@ ServerName $name.contoso.com
 UseCanonicalName On
 Listen $address:$port
 ErrorLog "$prefix/error.log"
-LogFormat "%k %{remote}p %>s \\"%u\\" \\"%{Authorization}i\\" \\"%{X-Client}i\\"" rig
+$tls
+LogFormat '%k %{remote}p %>s "%u" "%{Authorization}i" "%{X-Client}i"' rig
 CustomLog "$prefix/access.log" rig
 
 StartServers 1
@@ -285,7 +304,7 @@ MinSpareThreads 1
 MaxSpareThreads 32
 MaxRequestWorkers 32
 KeepAlive On
-KeepAliveTimeout 120
+KeepAliveTimeout $keepalive
 MaxKeepAliveRequests 0
 TimeOut 120
 

@@ -23,7 +23,9 @@ sub start
     my ($name, %o) = @_;
 
     $rig = start_rig($name, %o, servers => sub {
-        start_apache(@_, users => $users, mechanisms => [ 'ntlmssp' ]);
+        start_apache(@_, users => $users, mechanisms => [ 'ntlmssp' ],
+                     keepalive => $o{keepalive},
+                     tls => ($o{scheme} || '') eq 'https');
     });
 }
 
@@ -100,7 +102,7 @@ start('router', location => 'mapi on;',
 
     for (1 .. 3) {
         ($answer) = $client->run(asks('a', 1));
-        is(seen_by($answer), '200 otto ex1', 'router: he is known from then on');
+        is(seen_by($answer), '200 otto ex1', 'router: he is known since');
         is(place($answer), $place, '... on the same connection of the server');
         is($answer->{headers}{'x-client'}, $connection, '... and of his own');
         is(stranger($rig, 1), 401, '... a stranger is not');
@@ -170,7 +172,7 @@ start('owner', location => 'mapi on;',
 
         is(seen_by($answers[0]), '200 otto ex1', 'owner: he is known on one');
         is(place($answers[0]), place($one), '... by his connection');
-        is(seen_by($answers[1]), '200 otto ex2', 'owner: he is known on the other');
+        is(seen_by($answers[1]), '200 otto ex2', '... known on the other');
         is(place($answers[1]), place($two), '... by his connection');
         is(stranger($rig, $_), 401, '... a stranger is not') for 1, 2;
     }
@@ -183,26 +185,53 @@ start('owner', location => 'mapi on;',
 }
 
 
+# a logon that the server ended while nothing was asked: the client does not
+# know, and learns it by a new connection
+
+start('idle', location => 'mapi on;', keepalive => 1,
+      upstream => "mapi;\n%SERVERS%keepalive 8;");
+
+{
+    my ($answer) = $client->run(asks('a', 1, 'otto'));
+    my $connection = $answer->{headers}{'x-client'};
+
+    is(seen_by($answer), '200 otto ex1', 'idle: otto logs on');
+    wait_for { !live_logons($rig) };
+
+    ($answer) = $client->run(asks('a', 1));
+    is(seen_by($answer), '401', '... is not known after the server closed');
+    is($answer->{headers}{'x-client'}, $connection, '... on his connection');
+    is($answer->{headers}{connection}, 'close', '... which is closed then');
+
+    my @answers = $client->run(asks('a', 1, 'otto'), asks('a', 1));
+
+    is(seen_by($_), '200 otto ex1', '... and he logs on by another')
+        for @answers;
+    isnt($answers[0]{headers}{'x-client'}, $connection, '... indeed');
+
+    $client->run({ client => 'a', close => 1 });
+    ends_clean($rig, 'idle');
+}
+
+
 # many at a time, by several workers, with strangers in between
 
 srand 3;
 
-for my $case ([ 'router', 1, 'mapi on;', "mapi;\n%SERVERS%keepalive 2;" ],
-              [ 'owner', 1, 'mapi on;', "mapi owner;\n%SERVERS%keepalive 2;" ],
-              [ 'zone', 2, 'mapi on;',
-                "zone z 256k;\nmapi;\n%SERVERS%keepalive 8;" ],
-              [ 'round-robin', 1, '',
-                "%SERVERS%mapi_pin on;\nkeepalive 8;" ],
-              [ 'random', 1, '',
-                "random;\n%SERVERS%mapi_pin on;\nkeepalive 8;" ],
-              [ 'least-conn', 2, '',
-                "least_conn;\n%SERVERS%mapi_pin on;" ])
+for my $case (
+    [ 'router', 'mapi on;', "mapi;\n%SERVERS%keepalive 2;" ],
+    [ 'owner', 'mapi on;', "mapi owner;\n%SERVERS%keepalive 2;" ],
+    [ 'zone', 'mapi on;', "zone z 256k;\nmapi;\n%SERVERS%keepalive 8;",
+      workers => 2 ],
+    [ 'tls', 'mapi on;', "mapi;\n%SERVERS%keepalive 8;", scheme => 'https' ],
+    [ 'round-robin', '', "%SERVERS%mapi_pin on;\nkeepalive 8;" ],
+    [ 'random', '', "random;\n%SERVERS%mapi_pin on;\nkeepalive 8;" ],
+    [ 'least-conn', '', "least_conn;\n%SERVERS%mapi_pin on;", workers => 2 ])
 {
-    my ($what, $workers, $location, $upstream) = @$case;
+    my ($what, $location, $upstream, @more) = @$case;
     my (%wrong, @strangers);
 
-    start("many-$what", workers => $workers, location => $location,
-          upstream => $upstream);
+    start("many-$what", location => $location, upstream => $upstream, @more);
 
     for my $round (1 .. 3) {
 
