@@ -17,7 +17,9 @@ package MapiRigServers;
 #   url($rig, $mailbox)             where a client asks for it
 #   stranger($rig, $mailbox)        what somebody sees who does not log on
 #   seen($status, $text)            an answer in short: "401", "200 otto ex1"
-#   logons($server)                 how many were completed
+#   logons($rig, $user)             how many of his were completed on ex1 and
+#                                   ex2: "1 0".  Servers log after they answer,
+#                                   so ask when they are stopped
 #   mixed($rig)                     connections of servers that carried a logon
 #                                   and requests of more than one client
 #                                   connection
@@ -68,7 +70,6 @@ use File::Path qw( make_path );
 use IO::Socket::INET;
 use IPC::Open2 qw( open2 );
 use JSON::PP;
-use MIME::Base64 qw( decode_base64 );
 use POSIX ();
 use Time::HiRes qw( sleep time );
 
@@ -369,8 +370,12 @@ sub start_service
     push @running, $server;
 
     while (!IO::Socket::INET->new(PeerAddr => $address, PeerPort => $port)) {
-        waitpid($pid, POSIX::WNOHANG()) == 0 && time() < $deadline
-            or croak "$name does not start: " . complaint($server);
+        if (waitpid($pid, POSIX::WNOHANG()) != 0) {
+            $server->{pid} = 0;
+            croak "$name does not start: " . complaint($server);
+        }
+
+        time() < $deadline or croak "$name does not listen";
         sleep 0.05;
     }
 
@@ -407,6 +412,14 @@ sub stop_service
 }
 
 
+# What a server logged: hashes of connection (a name, unique in the server's
+# life), port, status, user, scheme and client (the front end's client
+# connection).  A line is
+#
+#   COUNT PORT STATUS "USER" "AUTHORIZATION" "CLIENT"
+#
+# with the count of requests before this one on the connection.
+
 sub accesses
 {
     my ($server) = @_;
@@ -417,21 +430,14 @@ sub accesses
             = /^(\d+) (\d+) (\d+) "([^"]*)" "([^"]*)" "([^"]*)"$/
             or croak "what is this in $server->{access}: $_";
 
-        my ($scheme, $token) = $logon =~ /^(NTLM|Negotiate) (\S+)/;
-        my $type = 0;
-
-        # inside SPNEGO the message is not at the beginning
-
-        if (defined $token && decode_base64($token) =~ /NTLMSSP\0(.)/s) {
-            $type = ord $1;
-        }
+        my ($scheme) = $logon =~ /^(NTLM|Negotiate) \S/;
 
         $opened{$port}++ if $count == 0 || !$opened{$port};
 
         push @accesses, {
             connection => "$port." . $opened{$port}, port => $port,
             status => $status, user => $user eq '-' ? undef : $user,
-            scheme => $scheme, type => $type,
+            scheme => $scheme,
             client => $client eq '-' ? undef : $client,
         };
     }
@@ -442,10 +448,13 @@ sub accesses
 
 sub logons
 {
-    my ($server) = @_;
+    my ($rig, $user) = @_;
 
-    return scalar grep { defined $_->{scheme} && defined $_->{user}
-                         && $_->{status} == 200 } accesses($server);
+    return join ' ', map {
+        scalar grep { defined $_->{scheme} && defined $_->{user}
+                      && $_->{user} =~ /\b\Q$user\E\b/
+                      && $_->{status} == 200 } accesses($_);
+    } @{ $rig->{servers} };
 }
 
 
