@@ -13,6 +13,8 @@ my $program = dirname(__FILE__) . '/express-ntlm/server.js';
 my $modules = "$ENV{MAPI_ROOT}/build/express-ntlm";
 my $rig;
 
+srand 3;
+
 
 sub start
 {

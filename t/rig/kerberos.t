@@ -15,6 +15,8 @@ my $realm = start_realm(services => [ "HTTP/$host" ], users => \@kerberos);
 my $users = rig_users(@ntlm);
 my ($rig, %env);
 
+srand 3;
+
 $env{$_} = ticket($realm, $_) for @kerberos;
 
 # GSSAPI takes NTLM where there is no ticket
