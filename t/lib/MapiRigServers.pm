@@ -57,6 +57,8 @@ package MapiRigServers;
 #   rig_client($program)            a client that is told what to ask by lines
 #                                   of JSON, see ntlm-client.py
 #   $client->run(@requests)         answers in the same order
+#   by_chance { ... }               what it returns, by the same chance each
+#                                   time; ports go on being drawn at random
 #
 # All servers answer with one line (user, port of the client, server's name) and
 # write the same log, see accesses().
@@ -81,12 +83,13 @@ use MapiRoad;
 our @EXPORT = qw(
     start_rig stop_rig url stranger seen logons mixed live_logons ends_clean
     start_apache start_service start_realm rig_users
-    ticket rig_environment curls rig_client
+    ticket rig_environment curls rig_client by_chance
 );
 
 my $owner = $$;
 my @running;
 my $curls = 0;
+my $seed = 0;
 
 # who is stopped stops what he started
 $SIG{$_} = sub { exit 1 } for qw( INT TERM HUP );
@@ -635,6 +638,18 @@ sub finish
     close $self->{in};
     close $self->{out};
     waitpid($self->{pid}, 0);
+}
+
+
+sub by_chance (&)
+{
+    my ($code) = @_;
+
+    srand ++$seed;
+    my @result = $code->();
+    srand;
+
+    return @result;
 }
 
 
