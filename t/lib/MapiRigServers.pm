@@ -372,7 +372,7 @@ sub start_service
 
     push @running, $server;
 
-    while (!IO::Socket::INET->new(PeerAddr => $address, PeerPort => $port)) {
+    while (!listens($server)) {
         if (waitpid($pid, POSIX::WNOHANG()) != 0) {
             $server->{pid} = 0;
             croak "$name does not start: " . complaint($server);
@@ -383,6 +383,44 @@ sub start_service
     }
 
     return $server;
+}
+
+
+# Whether this process listens there: to connect is no proof, where another test
+# file has taken the port.
+
+sub listens
+{
+    my ($server) = @_;
+    my ($inode) = map { $_->{inode} }
+                  grep { $_->{state} eq '0A' } sockets($server) or return 0;
+
+    for my $file (glob "/proc/$server->{pid}/fd/*") {
+        my $target = readlink $file;
+        return 1 if defined $target && $target eq "socket:[$inode]";
+    }
+
+    return 0;
+}
+
+
+# the sockets of this address and port, as the kernel lists them
+
+sub sockets
+{
+    my ($server) = @_;
+    my $local = sprintf '%08X:%04X',
+                unpack('L', pack 'C4', split /\./, $server->{address}),
+                $server->{port};
+
+    return map {
+        my (undef, $from, $to, $state, @rest) = split;
+
+        $from eq $local
+            ? { state => $state, inode => $rest[5],
+                port => hex((split /:/, $to)[1]) }
+            : ();
+    } grep { /^\s*\d+:/ } split /\n/, slurp('/proc/net/tcp');
 }
 
 
@@ -489,27 +527,14 @@ sub mixed
 }
 
 
-# ports of those who are connected to this server at this moment
-
-sub established
-{
-    my ($server) = @_;
-    my $local = sprintf '%08X:%04X',
-                unpack('L', pack 'C4', split /\./, $server->{address}),
-                $server->{port};
-
-    return map { /^\s*\d+: $local [0-9A-F]{8}:([0-9A-F]{4}) 01 / ? hex $1 : () }
-           split /\n/, slurp('/proc/net/tcp');
-}
-
-
 sub live_logons
 {
     my ($rig) = @_;
     my @live;
 
     for my $server (@{ $rig->{servers} }) {
-        my %connected = map { $_ => 1 } established($server);
+        my %connected = map { $_->{port} => 1 }
+                        grep { $_->{state} eq '01' } sockets($server);
         my @accesses = accesses($server);
         my %tainted = tainted(@accesses);
 
