@@ -11,6 +11,12 @@ packages_of()
                        libtext-diff-perl libtest-longstring-perl \
                        liblist-moreutils-perl libhttp-message-perl liburi-perl \
                        libipc-run-perl libnss-wrapper procps psmisc curl python3 openssl ;;
+        # real servers and clients of t/rig; apache2-bin is no service
+        rig)      echo apache2-bin libapache2-mod-auth-gssapi gss-ntlmssp \
+                       krb5-kdc krb5-admin-server krb5-user curl \
+                       python3-requests-ntlm
+                  command -v node > /dev/null || echo nodejs
+                  command -v npm > /dev/null || echo npm ;;
         demo)     echo curl openssl ;;
         bench)    echo wrk haproxy python3 openssl ;;
         # gcc brings its own sanitizers, libFuzzer is clang's
@@ -123,7 +129,7 @@ verb_deps()
 {
     local groups=("${ARGS[@]}")
 
-    [ ${#groups[@]} -gt 0 ] || groups=(build test)
+    [ ${#groups[@]} -gt 0 ] || groups=(build test rig)
     say "deps: Debian packages for ${groups[*]}"
     need_packages "${groups[@]}"
 
@@ -131,6 +137,33 @@ verb_deps()
     case " ${groups[*]} " in *" test "*)
         [ ! -O . ] || get_test_nginx ;;
     esac
+    case " ${groups[*]} " in *" rig "*)
+        [ ! -O . ] || locked get_express_ntlm ;;
+    esac
 
     say "deps: everything for ${groups[*]} is installed"
+}
+
+
+# The NTLM server of t/rig/express-ntlm.t, as the lock beside it says, from the
+# registry npm is set up for.  It is fetched again where the lock changes.
+
+get_express_ntlm()
+{
+    local from=t/rig/express-ntlm folder=build/express-ntlm
+
+    ! cmp -s $from/package-lock.json $folder/package-lock.json || return 0
+
+    say "fetching express-ntlm with npm"
+    rm -rf $folder.new
+    mkdir -p $folder.new
+    cp $from/package.json $from/package-lock.json $folder.new
+
+    (cd $folder.new && npm ci --ignore-scripts --no-audit --no-fund \
+         --no-update-notifier --cache .npm > npm.log 2>&1) \
+        || { tail -n 5 $folder.new/npm.log >&2
+             die 4 "npm cannot fetch express-ntlm, see $folder.new/npm.log"; }
+
+    rm -rf $folder.new/.npm $folder
+    mv $folder.new $folder
 }

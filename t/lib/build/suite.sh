@@ -62,15 +62,20 @@ run_folder()
 
 verb_test()
 {
-    local file status=0 targets=() tests=()
+    local file rig= status=0 targets=() tests=()
 
     say "test: ${ARGS[*]:-unit tests, fuzz corpora and t/*.t} with $FLAVOUR"
-    need_packages build test ${SANITIZE:+sanitize}
-    get_test_nginx
 
     if [ ${#ARGS[@]} -eq 0 ]; then
         ARGS=(t/unit/test_*.c t/fuzz/fuzz_*.c t/*.t t/rig/*.t)
     fi
+
+    # real servers are installed for those who meet them only
+    case "${ARGS[*]}" in *t/rig/*.t*) rig=rig ;; esac
+
+    need_packages build test $rig ${SANITIZE:+sanitize}
+    get_test_nginx
+    [ -z "$rig" ] || locked get_express_ntlm
 
     for file in "${ARGS[@]}"; do
         # a pattern without a match stands for nothing
