@@ -1182,6 +1182,94 @@ mapi:
 
 
 
+=== TEST 99: "mapi_health_check" without a zone
+--- http_config eval
+::upstream("mapi;\n        mapi_health_check;\n        $::Servers")
+--- config eval
+::road('')
+--- must_die
+--- error_log
+"mapi_health_check" needs a zone that the workers share: write "mapi_zone mapi 1m;" in http, in
+
+
+
+=== TEST 100: "mapi_health_check" twice
+--- http_config eval
+::upstream("mapi;\n        mapi_health_check;\n        mapi_health_check;\n        $::Servers")
+--- config eval
+::road('')
+--- must_die
+--- error_log
+"mapi_health_check" directive is duplicate in
+
+
+
+=== TEST 101: a parameter of "mapi_health_check" that is none
+--- http_config eval
+"mapi_zone mapi 1m;\n" . ::upstream("mapi;\n        mapi_health_check expect=2xx;\n        $::Servers")
+--- config eval
+::road('')
+--- must_die
+--- error_log
+invalid parameter "expect=2xx": write "uri=/...", "interval=5s", "timeout=4s", "fails=3", "passes=2", "port=N", "plain", "host=NAME", "verify=on", "expect=200", "match=TEXT", "type=tcp" or "mandatory" in
+
+
+
+=== TEST 102: "mapi_health_check" with a time of nothing
+--- http_config eval
+"mapi_zone mapi 1m;\n" . ::upstream("mapi;\n        mapi_health_check interval=0;\n        $::Servers")
+--- config eval
+::road('')
+--- must_die
+--- error_log
+invalid parameter "interval=0": write
+
+
+
+=== TEST 103: "mapi_health_check verify=on" without authorities
+--- http_config eval
+"mapi_zone mapi 1m;\n" . ::upstream("mapi;\n        mapi_health_check verify=on;\n        $::Servers")
+--- config eval
+::road('')
+--- must_die
+--- error_log
+"mapi_health_check verify=on" needs a location that leads to this block with "proxy_ssl_verify on" and "proxy_ssl_trusted_certificate", in
+
+
+
+=== TEST 104: "mapi_zone" twice
+--- http_config eval
+"mapi_zone a 1m;\nmapi_zone b 1m;\n" . $::Good
+--- config eval
+::road('')
+--- must_die
+--- error_log
+"mapi_zone" directive is duplicate, one zone serves all in
+
+
+
+=== TEST 105: "mapi_zone" too small
+--- http_config eval
+"mapi_zone a 4k;\n" . $::Good
+--- config eval
+::road('')
+--- must_die
+--- error_log
+size "4k" of zone "a" is too small: write "1m" in
+
+
+
+=== TEST 106: "mapi_zone" without a size
+--- http_config eval
+"mapi_zone a much;\n" . $::Good
+--- config eval
+::road('')
+--- must_die
+--- error_log
+invalid size "much" of zone "a": write "1m" in
+
+
+
 === TEST 89: "mapi_pin" twice
 --- http_config eval
 ::upstream("mapi;\n        mapi_pin on;\n        mapi_pin on;\n        $::Servers")

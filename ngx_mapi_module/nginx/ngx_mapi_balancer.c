@@ -35,7 +35,7 @@ static void ngx_mapi_free_peer(ngx_peer_connection_t *pc, void *data,
     ngx_uint_t state);
 static ngx_http_upstream_rr_peer_t *ngx_mapi_hold_from(
     ngx_http_upstream_rr_peers_t *peers, struct sockaddr *sockaddr,
-    socklen_t socklen);
+    socklen_t socklen, ngx_uint_t any);
 
 
 ngx_int_t
@@ -280,14 +280,18 @@ ngx_int_t
 ngx_mapi_hold(ngx_http_upstream_srv_conf_t *us, struct sockaddr *sockaddr,
     socklen_t socklen, ngx_mapi_hold_t *hold)
 {
+    ngx_mapi_srv_conf_t           *mscf;
     ngx_http_upstream_rr_peer_t   *peer;
     ngx_http_upstream_rr_peers_t  *peers;
+
+    mscf = ngx_http_conf_upstream_srv_conf(us, ngx_mapi_module);
 
     hold->peer = NULL;
 
     for (peers = us->peer.data; peers; peers = peers->next) {
 
-        peer = ngx_mapi_hold_from(peers, sockaddr, socklen);
+        peer = ngx_mapi_hold_from(peers, sockaddr, socklen,
+                                  ngx_mapi_health_all_fail(mscf->health));
 
         if (peer) {
             hold->peers = peers;
@@ -302,7 +306,7 @@ ngx_mapi_hold(ngx_http_upstream_srv_conf_t *us, struct sockaddr *sockaddr,
 
 static ngx_http_upstream_rr_peer_t *
 ngx_mapi_hold_from(ngx_http_upstream_rr_peers_t *peers,
-    struct sockaddr *sockaddr, socklen_t socklen)
+    struct sockaddr *sockaddr, socklen_t socklen, ngx_uint_t any)
 {
     ngx_http_upstream_rr_peer_t  *peer;
 
@@ -310,7 +314,8 @@ ngx_mapi_hold_from(ngx_http_upstream_rr_peers_t *peers,
 
     for (peer = peers->peer; peer; peer = peer->next) {
 
-        if (!peer->down
+        if (!ngx_mapi_peer_is_off(peer)
+            && (any || !(peer->down & NGX_MAPI_PEER_DEAD))
             && ngx_memn2cmp((u_char *) peer->sockaddr, (u_char *) sockaddr,
                             peer->socklen, socklen)
                == 0)

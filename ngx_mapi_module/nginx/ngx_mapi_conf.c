@@ -73,6 +73,20 @@ ngx_command_t  ngx_mapi_commands[] = {
       0,
       NULL },
 
+    { ngx_string("mapi_health_check"),
+      NGX_HTTP_UPS_CONF|NGX_CONF_ANY,
+      ngx_mapi_set_health_check,
+      NGX_HTTP_SRV_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("mapi_zone"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE2,
+      ngx_mapi_set_zone,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
     { ngx_string("mapi_directory"),
       NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
       ngx_mapi_set_directory,
@@ -156,6 +170,8 @@ ngx_mapi_create_srv_conf(ngx_conf_t *cf)
      */
 
     conf->reject = NGX_CONF_UNSET_UINT;
+
+    ngx_queue_init(&conf->requests);
 
     conf->pin = NGX_CONF_UNSET;
     conf->pin_max = NGX_CONF_UNSET_UINT;
@@ -318,6 +334,8 @@ ngx_mapi_note_way(ngx_conf_t *cf, ngx_mapi_loc_conf_t *conf,
 
     way->server = ngx_http_conf_get_module_srv_conf(cf, ngx_http_core_module);
     way->upstream = us;
+    way->conf = ngx_mapi_proxy_upstream_conf(
+        ngx_http_conf_get_module_loc_conf(cf, ngx_http_proxy_module));
     way->location = clcf->name;
     way->road = (conf->upstream && conf->mode == ngx_mapi_mode_on);
 

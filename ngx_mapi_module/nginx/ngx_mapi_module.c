@@ -242,7 +242,9 @@ ngx_mapi_init(ngx_conf_t *cf)
 
         mscf = ngx_http_conf_upstream_srv_conf(uscfp[i], ngx_mapi_module);
 
-        if (mscf->type == ngx_mapi_upstream_none && !mscf->pin) {
+        if (mscf->type == ngx_mapi_upstream_none && !mscf->pin
+            && mscf->health == NULL)
+        {
             continue;
         }
 
@@ -266,6 +268,10 @@ ngx_mapi_init(ngx_conf_t *cf)
         }
 
         if (ngx_mapi_pin_install(cf, uscfp[i]) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+        if (mscf->health && ngx_mapi_health_init(cf, uscfp[i]) != NGX_OK) {
             return NGX_ERROR;
         }
     }
@@ -309,6 +315,10 @@ ngx_mapi_init_process(ngx_cycle_t *cycle)
         return NGX_OK;
     }
 
+    if (ngx_mapi_health_init_process(cycle) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
     return ngx_mapi_locate_init_process(cycle);
 }
 
@@ -316,6 +326,7 @@ ngx_mapi_init_process(ngx_cycle_t *cycle)
 static void
 ngx_mapi_exit_process(ngx_cycle_t *cycle)
 {
+    ngx_mapi_health_exit_process(cycle);
     ngx_mapi_pin_exit_process(cycle);
     ngx_mapi_locate_exit_process(cycle);
     ngx_mapi_affinity_exit_process(cycle);

@@ -32,8 +32,20 @@
 #define NGX_MAPI_DATABASE_MAX   128
 #define NGX_MAPI_COPIES_MAX     16
 
+/* marks of ours in a peer's "down", beside the configuration's own */
+#define NGX_MAPI_PEER_DEAD    0x10
+#define NGX_MAPI_PEER_DRAIN   0x20
+#define NGX_MAPI_PEER_MARKS   (NGX_MAPI_PEER_DEAD|NGX_MAPI_PEER_DRAIN)
+
+#define ngx_mapi_peer_is_off(peer)                                            \
+    ((peer)->down & ~(ngx_uint_t) NGX_MAPI_PEER_MARKS)
+
 /* longest host name (RFC 1035) */
 #define NGX_MAPI_NAME_MAX     255
+
+
+typedef struct ngx_mapi_zone_s    ngx_mapi_zone_t;
+typedef struct ngx_mapi_health_s  ngx_mapi_health_t;
 
 
 typedef enum {
@@ -114,6 +126,7 @@ typedef struct {
     ngx_uint_t                 weight;
     unsigned                   backup:1;
     unsigned                   down:1;
+    unsigned                   draining:1; /* by its health page */
 
     ngx_uint_t                 known;     /* to the directory */
     mapi_server_state_e        state;
@@ -137,6 +150,12 @@ typedef struct {
     ngx_int_t                  ctx_index; /* the variable that keeps the ctx */
     ngx_uint_t                 used;      /* some location takes the road */
     ngx_uint_t                 pins;      /* some block has pins */
+    ngx_uint_t                 checks;    /* some block has active checks */
+
+    ngx_shm_zone_t            *shm_zone;  /* mapi_zone */
+    ngx_slab_pool_t           *shpool;
+    ngx_mapi_zone_t           *zone;
+
     ngx_array_t                ways;      /* of ngx_mapi_way_t */
 } ngx_mapi_main_conf_t;
 
@@ -176,6 +195,9 @@ typedef struct {
     ngx_mapi_pin_counters_t    pins;
     ngx_uint_t                 noticed;   /* of this worker: logged once */
 
+    ngx_mapi_health_t         *health;    /* mapi_health_check, or NULL */
+    ngx_queue_t                requests;  /* in flight, if there are checks */
+
     /* of this worker: what the servers' directory fields were made from */
     uint64_t                   generation;
     time_t                     refreshed;
@@ -195,6 +217,7 @@ typedef struct {
     ngx_http_core_srv_conf_t      *server;
     ngx_http_upstream_srv_conf_t  *upstream;
     ngx_str_t                      location;
+    ngx_http_upstream_conf_t      *conf;
     ngx_uint_t                     road;     /* mapi on */
 } ngx_mapi_way_t;
 
@@ -340,6 +363,11 @@ ngx_int_t ngx_mapi_select(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
  */
 void ngx_mapi_target(ngx_mapi_ctx_t *ctx, ngx_str_t *name);
 
+/* what a server's state comes to: set by hand, or by its health page */
+#define ngx_mapi_server_state(server)                                         \
+    ((server)->state == mapi_server_active && (server)->draining              \
+     ? mapi_server_draining : (server)->state)
+
 /* 1 if the peer may be connected to; failing counts as alive with "any" */
 ngx_uint_t ngx_mapi_peer_usable(ngx_http_upstream_rr_peer_t *peer,
     ngx_uint_t any);
@@ -395,6 +423,22 @@ ngx_int_t ngx_mapi_pin_select(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
 /* 1 if a pin to this server would take the request, though it is full */
 ngx_uint_t ngx_mapi_pin_has(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     ngx_http_upstream_srv_conf_t *us, ngx_int_t server);
+
+/* the attempt that a link in mscf->requests belongs to */
+ngx_peer_connection_t *ngx_mapi_pin_peer_of(ngx_queue_t *q);
+
+/* zone, health: active checks, and what they found applied to the peers */
+char *ngx_mapi_set_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_mapi_set_health_check(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+ngx_int_t ngx_mapi_health_init(ngx_conf_t *cf,
+    ngx_http_upstream_srv_conf_t *us);
+ngx_int_t ngx_mapi_health_init_process(ngx_cycle_t *cycle);
+void ngx_mapi_health_exit_process(ngx_cycle_t *cycle);
+void ngx_mapi_health_apply(ngx_http_upstream_srv_conf_t *us);
+ngx_uint_t ngx_mapi_health_verdict_of(ngx_mapi_main_conf_t *mmcf,
+    ngx_str_t *upstream, ngx_str_t *name);
+ngx_uint_t ngx_mapi_health_all_fail(ngx_mapi_health_t *health);
 
 /* stick: opens the request's cookie into ctx->affinity; seals the answer's */
 void ngx_mapi_affinity_read(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);

@@ -22,6 +22,8 @@
 static ngx_int_t ngx_mapi_pin_init_peer(ngx_http_request_t *r,
     ngx_http_upstream_srv_conf_t *us);
 static ngx_int_t ngx_mapi_pin_get_peer(ngx_peer_connection_t *pc, void *data);
+static ngx_int_t ngx_mapi_pin_get(ngx_mapi_pin_data_t *pd,
+    ngx_peer_connection_t *pc);
 static ngx_int_t ngx_mapi_pin_use(ngx_mapi_pin_data_t *pd,
     ngx_peer_connection_t *pc, ngx_mapi_pin_t *pin);
 static void ngx_mapi_pin_lend(ngx_mapi_pin_data_t *pd,
@@ -86,6 +88,10 @@ ngx_mapi_pin_init_peer(ngx_http_request_t *r,
         return NGX_ERROR;
     }
 
+    if (mscf->health) {
+        ngx_mapi_health_apply(us);
+    }
+
     if (mscf->original_init_peer(r, us) != NGX_OK) {
         return NGX_ERROR;
     }
@@ -108,6 +114,7 @@ ngx_mapi_pin_init_peer(ngx_http_request_t *r,
 
     pd->tainted = mapi_auth_is_connection(&pd->auth);
     pd->pins = mscf->pin;
+    pd->checked = (mscf->health != NULL);
     pd->plain = (r->headers_in.authorization == NULL);
     pd->eligible = mscf->pin && ngx_mapi_pin_eligible(r);
 
@@ -162,6 +169,36 @@ ngx_mapi_pin_get_peer(ngx_peer_connection_t *pc, void *data)
 {
     ngx_mapi_pin_data_t  *pd = data;
 
+    ngx_int_t             rc;
+    ngx_mapi_srv_conf_t  *mscf;
+
+    rc = ngx_mapi_pin_get(pd, pc);
+
+    if (pd->checked && (rc == NGX_OK || rc == NGX_DONE)) {
+        mscf = ngx_http_conf_upstream_srv_conf(pd->upstream, ngx_mapi_module);
+
+        ngx_queue_insert_head(&mscf->requests, &pd->link);
+        pd->linked = 1;
+    }
+
+    return rc;
+}
+
+
+ngx_peer_connection_t *
+ngx_mapi_pin_peer_of(ngx_queue_t *q)
+{
+    ngx_mapi_pin_data_t  *pd;
+
+    pd = ngx_queue_data(q, ngx_mapi_pin_data_t, link);
+
+    return &pd->request->upstream->peer;
+}
+
+
+static ngx_int_t
+ngx_mapi_pin_get(ngx_mapi_pin_data_t *pd, ngx_peer_connection_t *pc)
+{
     ngx_int_t        rc;
     ngx_mapi_pin_t  *pin;
 
@@ -341,6 +378,19 @@ ngx_mapi_pin_free_peer(ngx_peer_connection_t *pc, void *data,
 
         /* nothing inside may take it for one of its own */
         u->keepalive = 0;
+    }
+
+    if (pd->linked) {
+        ngx_queue_remove(&pd->link);
+        pd->linked = 0;
+    }
+
+    /* with active checks only connecting tells more than they do */
+
+    if (pd->checked && u->state
+        && u->state->connect_time != (ngx_msec_t) -1)
+    {
+        state &= ~NGX_PEER_FAILED;
     }
 
     if (pinned) {

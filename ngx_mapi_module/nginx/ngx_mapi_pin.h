@@ -80,6 +80,7 @@ typedef struct {
 
 /* of one attempt, as a layer around the block's own balancing */
 typedef struct {
+    ngx_queue_t                     link;       /* among those in flight */
     ngx_http_request_t             *request;
     ngx_http_upstream_srv_conf_t   *upstream;
     ngx_http_upstream_conf_t       *conf;
@@ -87,6 +88,8 @@ typedef struct {
 
     mapi_auth_t                     auth;
     unsigned                        pins:1;     /* mapi_pin on */
+    unsigned                        checked:1;  /* mapi_health_check */
+    unsigned                        linked:1;
     unsigned                        tainted:1;  /* by the request */
     unsigned                        eligible:1; /* may use and make pins */
     unsigned                        plain:1;    /* without Authorization */

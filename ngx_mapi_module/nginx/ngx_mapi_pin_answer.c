@@ -115,7 +115,8 @@ ngx_mapi_pin_answer_drain(ngx_http_request_t *r, ngx_mapi_pin_data_t *pd)
 
     servers = pd->ctx->mscf->servers.elts;
 
-    if (servers[pd->ctx->server].state == mapi_server_draining
+    if (ngx_mapi_server_state(&servers[pd->ctx->server])
+        == mapi_server_draining
         && r->headers_out.status != NGX_HTTP_UNAUTHORIZED)
     {
         r->keepalive = 0;

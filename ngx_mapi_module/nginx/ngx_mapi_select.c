@@ -70,6 +70,10 @@ ngx_mapi_select(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     s.upstream = us;
     s.pins = (tried == NULL && s.mscf->pin && !ctx->observe) ? r : NULL;
 
+    if (s.mscf->health) {
+        ngx_mapi_health_apply(us);
+    }
+
     ngx_mapi_select_look(&s, us, tried);
 
     if (s.all_fail != s.mscf->all_fail) {
@@ -127,7 +131,7 @@ ngx_mapi_select_pin(ngx_mapi_select_t *s, ngx_int_t n)
 
     for (i = 0; i < s->mscf->servers.nelts; i++) {
         usable[i] = s->fitness[i] != ngx_mapi_server_unusable
-                    && s->servers[i].state != mapi_server_offline;
+                    && ngx_mapi_server_state(&s->servers[i]) != mapi_server_offline;
     }
 
     return ngx_mapi_pin_select(s->pins, s->ctx, s->upstream, n, usable);
@@ -236,14 +240,14 @@ ngx_mapi_select_look_group(ngx_mapi_select_t *s,
         if (ngx_mapi_peer_usable(peer, 0)) {
             fitness = ngx_mapi_server_alive;
 
-            if (s->servers[n].state != mapi_server_offline) {
+            if (ngx_mapi_server_state(&s->servers[n]) != mapi_server_offline) {
                 (*nalive)++;
             }
 
         } else if (ngx_mapi_peer_usable(peer, 1)) {
             fitness = ngx_mapi_server_failing;
 
-        } else if (!peer->down) {
+        } else if (!ngx_mapi_peer_is_off(peer)) {
             fitness = ngx_mapi_server_full;
 
         } else {
@@ -268,7 +272,7 @@ ngx_mapi_select_look_group(ngx_mapi_select_t *s,
 ngx_uint_t
 ngx_mapi_peer_usable(ngx_http_upstream_rr_peer_t *peer, ngx_uint_t any)
 {
-    if (peer->down) {
+    if (ngx_mapi_peer_is_off(peer)) {
         return 0;
     }
 
@@ -278,6 +282,10 @@ ngx_mapi_peer_usable(ngx_http_upstream_rr_peer_t *peer, ngx_uint_t any)
 
     if (any) {
         return 1;
+    }
+
+    if (peer->down & NGX_MAPI_PEER_DEAD) {
+        return 0;
     }
 
     return !(peer->max_fails
@@ -320,7 +328,7 @@ ngx_mapi_server_of_peer(ngx_mapi_srv_conf_t *mscf,
 static ngx_uint_t
 ngx_mapi_select_fit(ngx_mapi_select_t *s, ngx_uint_t i)
 {
-    if (s->servers[i].state == mapi_server_offline) {
+    if (ngx_mapi_server_state(&s->servers[i]) == mapi_server_offline) {
         return 0;
     }
 
@@ -344,14 +352,14 @@ ngx_mapi_select_known(ngx_mapi_select_t *s)
 
     if (!ngx_mapi_select_fit(s, n)
         && (s->fitness[n] != ngx_mapi_server_full
-            || s->servers[n].state == mapi_server_offline
+            || ngx_mapi_server_state(&s->servers[n]) == mapi_server_offline
             || s->pins == NULL
             || !ngx_mapi_pin_has(s->pins, s->ctx, s->upstream, n)))
     {
         return -1;
     }
 
-    if (s->servers[n].state == mapi_server_draining
+    if (ngx_mapi_server_state(&s->servers[n]) == mapi_server_draining
         && s->mscf->type != ngx_mapi_upstream_owner)
     {
         return -1;
@@ -379,7 +387,7 @@ ngx_mapi_select_instead(ngx_http_request_t *r, ngx_mapi_select_t *s)
             n = s->ctx->copies[i];
 
             if (ngx_mapi_select_fit(s, n)
-                && s->servers[n].state == mapi_server_active)
+                && ngx_mapi_server_state(&s->servers[n]) == mapi_server_active)
             {
                 return n;
             }
@@ -425,7 +433,7 @@ ngx_mapi_select_affinity(ngx_http_request_t *r, ngx_mapi_select_t *s)
         if (mapi_affinity_is_server(s->ctx->affinity, entry, &name)) {
 
             if (ngx_mapi_select_fit(s, i)
-                && s->servers[i].state == mapi_server_active)
+                && ngx_mapi_server_state(&s->servers[i]) == mapi_server_active)
             {
                 return i;
             }
@@ -493,7 +501,7 @@ ngx_mapi_select_best(ngx_mapi_select_t *s, mapi_str_t *identity,
     for (i = 0; i < s->mscf->servers.nelts; i++) {
 
         if (s->servers[i].backup != backup
-            || s->servers[i].state != state
+            || ngx_mapi_server_state(&s->servers[i]) != state
             || !ngx_mapi_select_fit(s, i))
         {
             continue;

@@ -145,7 +145,8 @@ ngx_mapi_affinity_wanted(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
 
     servers = ctx->mscf->servers.elts;
 
-    return servers[ctx->server].state == mapi_server_active;
+    return ngx_mapi_server_state(&servers[ctx->server])
+           == mapi_server_active;
 }
 
 

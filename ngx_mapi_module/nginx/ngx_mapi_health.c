@@ -1,0 +1,681 @@
+
+/*
+ * Copyright (C) the ngx_mapi_module authors
+ */
+
+
+#include "ngx_mapi_health.h"
+
+
+/*
+ * Active checks.  One worker does them: the one that has the lease in the
+ * zone; when it ends, or dies, another takes over.  Verdicts lie in the zone,
+ * and each worker applies them to its peers before it uses these.
+ */
+
+#define NGX_MAPI_HEALTH_LEASE  3000    /* without renewal it is anybody's */
+#define NGX_MAPI_HEALTH_TICK   500
+
+
+static void ngx_mapi_health_tick(ngx_event_t *ev);
+static ngx_uint_t ngx_mapi_health_has_lease(ngx_mapi_zone_t *zone);
+static void ngx_mapi_health_begin(ngx_cycle_t *cycle);
+static void ngx_mapi_health_stop(ngx_cycle_t *cycle);
+static ngx_mapi_health_t *ngx_mapi_health_next(ngx_cycle_t *cycle,
+    ngx_uint_t *i, ngx_http_upstream_srv_conf_t **us);
+static void ngx_mapi_health_sync(ngx_event_t *ev);
+static void ngx_mapi_health_sync_group(ngx_http_upstream_srv_conf_t *us,
+    ngx_mapi_health_t *health, ngx_http_upstream_rr_peers_t *peers);
+static void ngx_mapi_health_add(ngx_http_upstream_srv_conf_t *us,
+    ngx_mapi_health_t *health, ngx_http_upstream_rr_peer_t *peer);
+static void ngx_mapi_health_remove(ngx_mapi_health_target_t *target);
+static void ngx_mapi_health_due(ngx_event_t *ev);
+static ngx_mapi_health_record_t *ngx_mapi_health_record(
+    ngx_mapi_main_conf_t *mmcf, ngx_str_t *upstream, ngx_str_t *name);
+static ngx_mapi_health_record_t *ngx_mapi_health_find(ngx_mapi_zone_t *zone,
+    ngx_str_t *upstream, ngx_str_t *name);
+static ngx_mapi_verdict_e ngx_mapi_health_verdict(ngx_mapi_health_t *health,
+    ngx_mapi_health_record_t *record, ngx_mapi_check_e check);
+static void ngx_mapi_health_report(ngx_mapi_health_target_t *target,
+    ngx_mapi_health_record_t *record, ngx_mapi_verdict_e verdict);
+
+
+static ngx_str_t  ngx_mapi_check_words[] = {
+    ngx_string("nothing was found out"),
+    ngx_string("it answers as it should"),
+    ngx_string("it closes without an answer, which is maintenance"),
+    ngx_string("its answer is wrong"),
+    ngx_string("it refuses the connection"),
+    ngx_string("it does not answer in time"),
+    ngx_string("its TLS handshake or certificate fails")
+};
+
+
+static ngx_str_t  ngx_mapi_verdict_words[] = {
+    ngx_string("unknown"),
+    ngx_string("alive"),
+    ngx_string("draining"),
+    ngx_string("failing"),
+    ngx_string("dead")
+};
+
+
+static ngx_event_t  ngx_mapi_health_event;
+static ngx_uint_t   ngx_mapi_health_checking;
+
+
+ngx_int_t
+ngx_mapi_health_init_process(ngx_cycle_t *cycle)
+{
+    ngx_mapi_main_conf_t  *mmcf;
+
+    mmcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_mapi_module);
+
+    if (mmcf == NULL || !mmcf->checks) {
+        return NGX_OK;
+    }
+
+    ngx_memzero(&ngx_mapi_health_event, sizeof(ngx_event_t));
+
+    ngx_mapi_health_event.handler = ngx_mapi_health_tick;
+    ngx_mapi_health_event.data = cycle;
+    ngx_mapi_health_event.log = cycle->log;
+    ngx_mapi_health_event.cancelable = 1;
+
+    ngx_add_timer(&ngx_mapi_health_event, 1);
+
+    return NGX_OK;
+}
+
+
+void
+ngx_mapi_health_exit_process(ngx_cycle_t *cycle)
+{
+    ngx_mapi_main_conf_t  *mmcf;
+
+    mmcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_mapi_module);
+
+    if (mmcf && mmcf->checks) {
+        ngx_mapi_health_stop(cycle);
+    }
+}
+
+
+static void
+ngx_mapi_health_tick(ngx_event_t *ev)
+{
+    ngx_uint_t                     i;
+    ngx_cycle_t                   *cycle;
+    ngx_mapi_main_conf_t          *mmcf;
+    ngx_http_upstream_srv_conf_t  *us;
+
+    cycle = ev->data;
+    mmcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_mapi_module);
+
+    /* what hangs on a dead server does not wait for a request to come */
+
+    for (i = 0; ngx_mapi_health_next(cycle, &i, &us); /* void */ ) {
+        ngx_mapi_health_apply(us);
+    }
+
+    if (ngx_exiting || ngx_terminate) {
+        ngx_mapi_health_stop(cycle);
+        return;
+    }
+
+    if (ngx_mapi_health_has_lease(mmcf->zone)) {
+
+        if (!ngx_mapi_health_checking) {
+            ngx_mapi_health_begin(cycle);
+        }
+
+    } else if (ngx_mapi_health_checking) {
+
+        /* it was stopped for so long that another has taken over */
+
+        ngx_mapi_health_stop(cycle);
+    }
+
+    ngx_add_timer(ev, NGX_MAPI_HEALTH_TICK);
+}
+
+
+/*
+ * Two workers can never both believe that they have it for longer than a
+ * tick, and then they only check twice.
+ */
+
+static ngx_uint_t
+ngx_mapi_health_has_lease(ngx_mapi_zone_t *zone)
+{
+    ngx_msec_t         now;
+    ngx_atomic_uint_t  lease;
+
+    now = ngx_current_msec;
+    lease = zone->lease;
+
+    if (zone->holder != (ngx_atomic_uint_t) ngx_pid
+        && (ngx_msec_int_t) (lease - now) > 0
+        && (ngx_msec_int_t) (lease - now) <= NGX_MAPI_HEALTH_LEASE)
+    {
+        return 0;
+    }
+
+    if (!ngx_atomic_cmp_set(&zone->lease, lease, now + NGX_MAPI_HEALTH_LEASE))
+    {
+        return 0;
+    }
+
+    zone->holder = ngx_pid;
+
+    return 1;
+}
+
+
+static void
+ngx_mapi_health_begin(ngx_cycle_t *cycle)
+{
+    ngx_uint_t                     i;
+    ngx_mapi_health_t             *health;
+    ngx_http_upstream_srv_conf_t  *us;
+
+    ngx_log_debug0(NGX_LOG_DEBUG_HTTP, cycle->log, 0,
+                   "mapi: this worker checks the servers");
+
+    ngx_mapi_health_checking = 1;
+    i = 0;
+
+    while ((health = ngx_mapi_health_next(cycle, &i, &us))) {
+
+        ngx_queue_init(&health->targets);
+
+        ngx_memzero(&health->sync, sizeof(ngx_event_t));
+
+        health->sync.handler = ngx_mapi_health_sync;
+        health->sync.data = us;
+        health->sync.log = cycle->log;
+        health->sync.cancelable = 1;
+
+        ngx_mapi_health_sync(&health->sync);
+    }
+}
+
+
+static void
+ngx_mapi_health_stop(ngx_cycle_t *cycle)
+{
+    ngx_uint_t                     i;
+    ngx_queue_t                   *q;
+    ngx_mapi_health_t             *health;
+    ngx_mapi_main_conf_t          *mmcf;
+    ngx_http_upstream_srv_conf_t  *us;
+
+    if (!ngx_mapi_health_checking) {
+        return;
+    }
+
+    ngx_mapi_health_checking = 0;
+    i = 0;
+
+    while ((health = ngx_mapi_health_next(cycle, &i, &us))) {
+
+        if (health->sync.timer_set) {
+            ngx_del_timer(&health->sync);
+        }
+
+        while (!ngx_queue_empty(&health->targets)) {
+            q = ngx_queue_head(&health->targets);
+            ngx_mapi_health_remove(ngx_queue_data(q, ngx_mapi_health_target_t,
+                                                  queue));
+        }
+    }
+
+    /* the next one need not wait for the lease to end */
+
+    mmcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_mapi_module);
+
+    if (mmcf->zone->holder == (ngx_atomic_uint_t) ngx_pid) {
+        mmcf->zone->lease = ngx_current_msec;
+    }
+}
+
+
+static ngx_mapi_health_t *
+ngx_mapi_health_next(ngx_cycle_t *cycle, ngx_uint_t *i,
+    ngx_http_upstream_srv_conf_t **us)
+{
+    ngx_mapi_srv_conf_t            *mscf;
+    ngx_http_upstream_srv_conf_t   *uscf, **uscfp;
+    ngx_http_upstream_main_conf_t  *umcf;
+
+    umcf = ngx_http_cycle_get_module_main_conf(cycle,
+                                               ngx_http_upstream_module);
+    uscfp = umcf->upstreams.elts;
+
+    while (*i < umcf->upstreams.nelts) {
+
+        uscf = uscfp[(*i)++];
+
+        if (uscf->srv_conf == NULL) {
+            continue;
+        }
+
+        mscf = ngx_http_conf_upstream_srv_conf(uscf, ngx_mapi_module);
+
+        if (mscf->health) {
+            *us = uscf;
+            return mscf->health;
+        }
+    }
+
+    return NULL;
+}
+
+
+/* addresses may come and go ("resolve"): looked for once an interval */
+
+static void
+ngx_mapi_health_sync(ngx_event_t *ev)
+{
+    ngx_queue_t                   *q, *next;
+    ngx_mapi_health_t             *health;
+    ngx_mapi_srv_conf_t           *mscf;
+    ngx_mapi_health_target_t      *target;
+    ngx_http_upstream_rr_peers_t  *peers;
+    ngx_http_upstream_srv_conf_t  *us;
+
+    us = ev->data;
+    mscf = ngx_http_conf_upstream_srv_conf(us, ngx_mapi_module);
+    health = mscf->health;
+
+    for (q = ngx_queue_head(&health->targets);
+         q != ngx_queue_sentinel(&health->targets);
+         q = ngx_queue_next(q))
+    {
+        target = ngx_queue_data(q, ngx_mapi_health_target_t, queue);
+        target->found = 0;
+    }
+
+    for (peers = us->peer.data; peers; peers = peers->next) {
+        ngx_http_upstream_rr_peers_rlock(peers);
+        ngx_mapi_health_sync_group(us, health, peers);
+        ngx_http_upstream_rr_peers_unlock(peers);
+    }
+
+    for (q = ngx_queue_head(&health->targets);
+         q != ngx_queue_sentinel(&health->targets);
+         q = next)
+    {
+        next = ngx_queue_next(q);
+        target = ngx_queue_data(q, ngx_mapi_health_target_t, queue);
+
+        if (!target->found) {
+            ngx_mapi_health_remove(target);
+        }
+    }
+
+    ngx_add_timer(ev, health->interval);
+}
+
+
+static void
+ngx_mapi_health_sync_group(ngx_http_upstream_srv_conf_t *us,
+    ngx_mapi_health_t *health, ngx_http_upstream_rr_peers_t *peers)
+{
+    ngx_queue_t                  *q;
+    ngx_mapi_health_target_t     *target;
+    ngx_http_upstream_rr_peer_t  *peer;
+
+    for (peer = peers->peer; peer; peer = peer->next) {
+
+        if (ngx_mapi_peer_is_off(peer)) {
+            continue;
+        }
+
+        for (q = ngx_queue_head(&health->targets);
+             q != ngx_queue_sentinel(&health->targets);
+             q = ngx_queue_next(q))
+        {
+            target = ngx_queue_data(q, ngx_mapi_health_target_t, queue);
+
+            if (target->name.len == peer->name.len
+                && ngx_memcmp(target->name.data, peer->name.data,
+                              peer->name.len)
+                   == 0)
+            {
+                target->found = 1;
+                break;
+            }
+        }
+
+        if (q == ngx_queue_sentinel(&health->targets)) {
+            ngx_mapi_health_add(us, health, peer);
+        }
+    }
+}
+
+
+/* one piece of memory: the target, its name and the host it is asked for */
+
+static void
+ngx_mapi_health_add(ngx_http_upstream_srv_conf_t *us,
+    ngx_mapi_health_t *health, ngx_http_upstream_rr_peer_t *peer)
+{
+    u_char                    *p;
+    ngx_int_t                  n;
+    ngx_str_t                  host;
+    in_port_t                  port;
+    ngx_mapi_server_t         *server;
+    ngx_mapi_srv_conf_t       *mscf;
+    ngx_mapi_health_target_t  *target;
+
+    mscf = ngx_http_conf_upstream_srv_conf(us, ngx_mapi_module);
+
+    host = health->host;
+
+    if (host.len == 0) {
+        n = ngx_mapi_server_of_peer(mscf, peer, 0);
+
+        if (n >= 0) {
+            server = mscf->servers.elts;
+            host = server[n].host;
+        }
+    }
+
+    target = ngx_calloc(sizeof(ngx_mapi_health_target_t) + peer->name.len
+                        + host.len + 1, ngx_cycle->log);
+    if (target == NULL) {
+        return;
+    }
+
+    p = (u_char *) (target + 1);
+
+    target->name.len = peer->name.len;
+    target->name.data = p;
+    p = ngx_cpymem(p, peer->name.data, peer->name.len);
+
+    target->host.len = host.len;
+    target->host.data = p;
+    ngx_memcpy(p, host.data, host.len);
+
+    target->upstream = us;
+    target->health = health;
+    target->found = 1;
+    target->socklen = peer->socklen;
+    ngx_memcpy(&target->sockaddr, peer->sockaddr, peer->socklen);
+
+    if (health->port) {
+        ngx_inet_set_port((struct sockaddr *) &target->sockaddr, health->port);
+    }
+
+    port = ngx_inet_get_port((struct sockaddr *) &target->sockaddr);
+    target->tls = !health->plain && (port == 443 || port == 444);
+
+    target->timer.handler = ngx_mapi_health_due;
+    target->timer.data = target;
+    target->timer.log = ngx_cycle->log;
+    target->timer.cancelable = 1;
+
+    ngx_queue_insert_tail(&health->targets, &target->queue);
+
+    /* spread, but the first verdict shall not take long */
+
+    ngx_add_timer(&target->timer,
+                  1 + ngx_random() % ngx_min(health->interval, 1000));
+}
+
+
+static void
+ngx_mapi_health_remove(ngx_mapi_health_target_t *target)
+{
+    ngx_mapi_health_abort(target);
+
+    ngx_queue_remove(&target->queue);
+    ngx_free(target);
+}
+
+
+static void
+ngx_mapi_health_due(ngx_event_t *ev)
+{
+    ngx_mapi_health_start(ev->data);
+}
+
+
+void
+ngx_mapi_health_done(ngx_mapi_health_target_t *target, ngx_mapi_check_e check,
+    ngx_uint_t status, u_char *body, size_t len, time_t certificate)
+{
+    ngx_mapi_verdict_e         verdict, before;
+    ngx_mapi_main_conf_t      *mmcf;
+    ngx_mapi_health_record_t  *record;
+
+    target->timer.handler = ngx_mapi_health_due;
+    ngx_add_timer(&target->timer, target->health->interval);
+
+    mmcf = ngx_http_cycle_get_module_main_conf(ngx_cycle, ngx_mapi_module);
+
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
+                   "mapi: check of %V: %V, status %ui", &target->name,
+                   &ngx_mapi_check_words[check], status);
+
+    if (check == ngx_mapi_check_none) {
+        return;
+    }
+
+    ngx_shmtx_lock(&mmcf->shpool->mutex);
+
+    record = ngx_mapi_health_record(mmcf, &target->upstream->host,
+                                    &target->name);
+    if (record == NULL) {
+        ngx_shmtx_unlock(&mmcf->shpool->mutex);
+        return;
+    }
+
+    before = record->verdict;
+    verdict = ngx_mapi_health_verdict(target->health, record, check);
+
+    record->status = status;
+    record->latency = ngx_current_msec - target->started;
+    record->checked = ngx_time();
+    record->body_len = (u_short) len;
+    ngx_memcpy(record->body, body, len);
+
+    if (certificate) {
+        record->certificate = certificate;
+    }
+
+    if (verdict != before) {
+        record->verdict = verdict;
+        record->changed = ngx_time();
+        (void) ngx_atomic_fetch_add(&mmcf->zone->generation, 1);
+    }
+
+    ngx_shmtx_unlock(&mmcf->shpool->mutex);
+
+    if (verdict != before) {
+        ngx_mapi_health_report(target, record, verdict);
+    }
+}
+
+
+/*
+ * Hysteresis: so many of a kind in a row.  A server that nothing is known of
+ * needs one check to be alive, so that a start is quick.
+ */
+
+static ngx_mapi_verdict_e
+ngx_mapi_health_verdict(ngx_mapi_health_t *health,
+    ngx_mapi_health_record_t *record, ngx_mapi_check_e check)
+{
+    ngx_mapi_verdict_e  verdict;
+
+    switch (check) {
+
+    case ngx_mapi_check_passed:
+        verdict = ngx_mapi_verdict_alive;
+        break;
+
+    case ngx_mapi_check_closed:
+        verdict = ngx_mapi_verdict_draining;
+        break;
+
+    case ngx_mapi_check_wrong:
+        verdict = ngx_mapi_verdict_failing;
+        break;
+
+    default:
+        verdict = ngx_mapi_verdict_dead;
+    }
+
+    /* refused or silent, both are dead */
+
+    if (record->last == check
+        || (verdict == ngx_mapi_verdict_dead
+            && record->last >= ngx_mapi_check_refused))
+    {
+        record->run++;
+
+    } else {
+        record->run = 1;
+    }
+
+    record->last = check;
+
+    if (verdict == ngx_mapi_verdict_alive) {
+
+        return record->verdict == ngx_mapi_verdict_unknown
+               || record->run >= health->passes
+               ? ngx_mapi_verdict_alive : record->verdict;
+    }
+
+    return record->run >= health->fails ? verdict : record->verdict;
+}
+
+
+static void
+ngx_mapi_health_report(ngx_mapi_health_target_t *target,
+    ngx_mapi_health_record_t *record, ngx_mapi_verdict_e verdict)
+{
+    ngx_uint_t  level;
+
+    switch (verdict) {
+
+    case ngx_mapi_verdict_alive:
+        level = NGX_LOG_NOTICE;
+        break;
+
+    case ngx_mapi_verdict_draining:
+        level = NGX_LOG_WARN;
+        break;
+
+    default:
+        level = NGX_LOG_ERR;
+    }
+
+    ngx_log_error(level, ngx_cycle->log, 0,
+                  "mapi: server %V of upstream \"%V\" is %V: %V "
+                  "(%ui checks, status %ui)",
+                  &target->name, &target->upstream->host,
+                  &ngx_mapi_verdict_words[verdict],
+                  &ngx_mapi_check_words[record->last], record->run,
+                  record->status);
+}
+
+
+static ngx_mapi_health_record_t *
+ngx_mapi_health_find(ngx_mapi_zone_t *zone, ngx_str_t *upstream,
+    ngx_str_t *name)
+{
+    ngx_queue_t               *q;
+    ngx_mapi_health_record_t  *record;
+
+    for (q = ngx_queue_head(&zone->health);
+         q != ngx_queue_sentinel(&zone->health);
+         q = ngx_queue_next(q))
+    {
+        record = ngx_queue_data(q, ngx_mapi_health_record_t, queue);
+
+        if (record->upstream_len == upstream->len
+            && record->name_len == name->len
+            && ngx_memcmp(record->names, upstream->data, upstream->len) == 0
+            && ngx_memcmp(record->names + upstream->len, name->data,
+                          name->len)
+               == 0)
+        {
+            return record;
+        }
+    }
+
+    return NULL;
+}
+
+
+/* with the mutex held; in a full zone the one that was not checked longest goes */
+
+static ngx_mapi_health_record_t *
+ngx_mapi_health_record(ngx_mapi_main_conf_t *mmcf, ngx_str_t *upstream,
+    ngx_str_t *name)
+{
+    size_t                     size;
+    ngx_queue_t               *q;
+    ngx_mapi_zone_t           *zone;
+    ngx_mapi_health_record_t  *record;
+
+    zone = mmcf->zone;
+    record = ngx_mapi_health_find(zone, upstream, name);
+
+    if (record == NULL) {
+
+        size = offsetof(ngx_mapi_health_record_t, names) + upstream->len
+               + name->len;
+
+        record = ngx_slab_calloc_locked(mmcf->shpool, size);
+
+        if (record == NULL && !ngx_queue_empty(&zone->health)) {
+            q = ngx_queue_last(&zone->health);
+            ngx_queue_remove(q);
+            ngx_slab_free_locked(mmcf->shpool,
+                                 ngx_queue_data(q, ngx_mapi_health_record_t,
+                                                queue));
+
+            record = ngx_slab_calloc_locked(mmcf->shpool, size);
+        }
+
+        if (record == NULL) {
+            return NULL;
+        }
+
+        record->upstream_len = (u_short) upstream->len;
+        record->name_len = (u_short) name->len;
+        ngx_memcpy(ngx_cpymem(record->names, upstream->data, upstream->len),
+                   name->data, name->len);
+
+    } else {
+        ngx_queue_remove(&record->queue);
+    }
+
+    ngx_queue_insert_head(&zone->health, &record->queue);
+
+    return record;
+}
+
+
+/* as of now; unknown if it was never checked */
+
+ngx_uint_t
+ngx_mapi_health_verdict_of(ngx_mapi_main_conf_t *mmcf, ngx_str_t *upstream,
+    ngx_str_t *name)
+{
+    ngx_uint_t                 verdict;
+    ngx_mapi_health_record_t  *record;
+
+    ngx_shmtx_lock(&mmcf->shpool->mutex);
+
+    record = ngx_mapi_health_find(mmcf->zone, upstream, name);
+    verdict = record ? record->verdict : ngx_mapi_verdict_unknown;
+
+    ngx_shmtx_unlock(&mmcf->shpool->mutex);
+
+    return verdict;
+}

@@ -1,0 +1,145 @@
+
+/*
+ * Copyright (C) the ngx_mapi_module authors
+ */
+
+
+#ifndef _NGX_MAPI_HEALTH_H_INCLUDED_
+#define _NGX_MAPI_HEALTH_H_INCLUDED_
+
+
+#include "ngx_mapi_module.h"
+
+
+#define NGX_MAPI_HEALTH_CODES  8       /* expect= */
+#define NGX_MAPI_HEALTH_BODY   64      /* first bytes kept of an answer */
+#define NGX_MAPI_HEALTH_READ   8192    /* of an answer looked at */
+
+
+/* what a single check found */
+typedef enum {
+    ngx_mapi_check_none = 0,           /* nothing yet */
+    ngx_mapi_check_passed,
+    ngx_mapi_check_closed,             /* without an answer: maintenance */
+    ngx_mapi_check_wrong,              /* status, body, or no HTTP at all */
+    ngx_mapi_check_refused,            /* no connection */
+    ngx_mapi_check_silent,             /* no connection or answer in time */
+    ngx_mapi_check_tls                 /* handshake or certificate */
+} ngx_mapi_check_e;
+
+
+typedef enum {
+    ngx_mapi_verdict_unknown = 0,
+    ngx_mapi_verdict_alive,
+    ngx_mapi_verdict_draining,
+    ngx_mapi_verdict_failing,          /* answers, but wrong */
+    ngx_mapi_verdict_dead              /* does not answer */
+} ngx_mapi_verdict_e;
+
+
+/*
+ * What is known of an address of a block, in the zone.  The one checking
+ * worker writes under the slab pool's mutex; "verdict" alone may be read
+ * without it.
+ */
+typedef struct {
+    ngx_queue_t         queue;
+    ngx_atomic_t        verdict;
+
+    ngx_mapi_check_e    last;
+    ngx_uint_t          run;           /* that many in a row, of this kind */
+    ngx_uint_t          status;        /* of the last answer, 0: none */
+    ngx_msec_t          latency;
+    time_t              checked;
+    time_t              changed;
+    time_t              certificate;   /* its end, 0: none seen */
+    u_short             body_len;
+    u_char              body[NGX_MAPI_HEALTH_BODY];
+
+    u_short             upstream_len;  /* names: the block's, the address's */
+    u_short             name_len;
+    u_char              names[1];
+} ngx_mapi_health_record_t;
+
+
+struct ngx_mapi_zone_s {
+    /* rises with every change of a verdict */
+    ngx_atomic_t        generation;
+
+    /* the worker that checks, and until when nobody else may */
+    ngx_atomic_t        holder;
+    ngx_atomic_t        lease;
+
+    ngx_queue_t         health;        /* of ngx_mapi_health_record_t */
+};
+
+
+/* mapi_health_check of a block */
+struct ngx_mapi_health_s {
+    ngx_str_t           uri;
+    ngx_str_t           host;          /* empty: the server's own */
+    ngx_msec_t          interval;
+    ngx_msec_t          timeout;
+    ngx_uint_t          fails;
+    ngx_uint_t          passes;
+    in_port_t           port;          /* 0: the server's own */
+    ngx_uint_t          codes[NGX_MAPI_HEALTH_CODES];
+    ngx_uint_t          ncodes;
+    ngx_str_t           match;
+    unsigned            plain:1;
+    unsigned            tcp:1;
+    unsigned            verify:1;
+    unsigned            mandatory:1;
+
+#if (NGX_HTTP_SSL)
+    ngx_ssl_t          *ssl;
+#endif
+
+    /* of this worker */
+    ngx_queue_t         targets;       /* while it is the one that checks */
+    ngx_event_t         sync;
+    ngx_atomic_uint_t   seen;          /* generation of the zone */
+    ngx_uint_t          all_fail;      /* and the log says so */
+};
+
+
+/* an address, in the worker that checks */
+typedef struct {
+    ngx_queue_t                    queue;
+    ngx_http_upstream_srv_conf_t  *upstream;
+    ngx_mapi_health_t             *health;
+    ngx_mapi_health_record_t      *record;
+
+    ngx_event_t                    timer;
+    ngx_peer_connection_t          peer;
+    ngx_sockaddr_t                 sockaddr;
+    socklen_t                      socklen;
+    ngx_str_t                      name;
+    ngx_str_t                      host;       /* of the server line */
+    unsigned                       found:1;    /* still in the block */
+    unsigned                       busy:1;     /* a check is under way */
+    unsigned                       tls:1;
+    unsigned                       sent_all:1;
+
+    ngx_msec_t                     started;
+    u_char                        *send;
+    u_char                        *send_last;
+    size_t                         received;
+    u_char                        *buffer;     /* request, then answer */
+} ngx_mapi_health_target_t;
+
+
+/* one check: ends in ngx_mapi_health_done(), or by abort without a word */
+void ngx_mapi_health_start(ngx_mapi_health_target_t *target);
+void ngx_mapi_health_abort(ngx_mapi_health_target_t *target);
+
+/*
+ * What a check found: status (0: none), first bytes of the body, end of the
+ * certificate (0: none).
+ */
+void ngx_mapi_health_done(ngx_mapi_health_target_t *target,
+    ngx_mapi_check_e check, ngx_uint_t status, u_char *body, size_t len,
+    time_t certificate);
+
+
+#endif /* _NGX_MAPI_HEALTH_H_INCLUDED_ */

@@ -1,0 +1,552 @@
+
+/*
+ * Copyright (C) the ngx_mapi_module authors
+ */
+
+
+#include "ngx_mapi_health.h"
+
+
+/*
+ * One check of one address: connect, TLS, ask, read, and tell.  Everything is
+ * an event; the target's timer bounds it all.
+ */
+
+static void ngx_mapi_health_connected(ngx_event_t *ev);
+static void ngx_mapi_health_write(ngx_event_t *ev);
+static void ngx_mapi_health_read(ngx_event_t *ev);
+static void ngx_mapi_health_timeout(ngx_event_t *ev);
+static ngx_int_t ngx_mapi_health_test_connect(ngx_connection_t *c);
+static void ngx_mapi_health_ask(ngx_mapi_health_target_t *target);
+static ngx_uint_t ngx_mapi_health_judge(ngx_mapi_health_target_t *target,
+    ngx_uint_t complete);
+static ngx_uint_t ngx_mapi_health_expected(ngx_mapi_health_t *health,
+    ngx_uint_t status);
+static void ngx_mapi_health_end(ngx_mapi_health_target_t *target,
+    ngx_mapi_check_e check, ngx_uint_t status, u_char *body, size_t len);
+static void ngx_mapi_health_close(ngx_mapi_health_target_t *target);
+#if (NGX_HTTP_SSL)
+static void ngx_mapi_health_handshake(ngx_mapi_health_target_t *target);
+static void ngx_mapi_health_handshaken(ngx_connection_t *c);
+static time_t ngx_mapi_health_certificate(ngx_connection_t *c);
+#endif
+
+
+void
+ngx_mapi_health_start(ngx_mapi_health_target_t *target)
+{
+    ngx_int_t               rc;
+    ngx_connection_t       *c;
+    ngx_peer_connection_t  *pc;
+
+    target->busy = 1;
+    target->sent_all = 0;
+    target->received = 0;
+    target->started = ngx_current_msec;
+
+    target->buffer = ngx_alloc(NGX_MAPI_HEALTH_READ, ngx_cycle->log);
+    if (target->buffer == NULL) {
+        ngx_mapi_health_end(target, ngx_mapi_check_none, 0, NULL, 0);
+        return;
+    }
+
+    pc = &target->peer;
+
+    ngx_memzero(pc, sizeof(ngx_peer_connection_t));
+
+    pc->sockaddr = (struct sockaddr *) &target->sockaddr;
+    pc->socklen = target->socklen;
+    pc->name = &target->name;
+    pc->get = ngx_event_get_peer;
+    pc->log = ngx_cycle->log;
+    pc->log_error = NGX_ERROR_INFO;
+
+    rc = ngx_event_connect_peer(pc);
+
+    if (rc != NGX_OK && rc != NGX_AGAIN) {
+        ngx_mapi_health_end(target, ngx_mapi_check_refused, 0, NULL, 0);
+        return;
+    }
+
+    c = pc->connection;
+
+    c->data = target;
+    c->log = ngx_cycle->log;
+    c->read->log = c->log;
+    c->write->log = c->log;
+    c->addr_text = target->name;
+
+    c->pool = ngx_create_pool(256, c->log);
+    if (c->pool == NULL) {
+        ngx_mapi_health_end(target, ngx_mapi_check_none, 0, NULL, 0);
+        return;
+    }
+
+    target->timer.handler = ngx_mapi_health_timeout;
+    ngx_add_timer(&target->timer, target->health->timeout);
+
+    c->read->handler = ngx_mapi_health_connected;
+    c->write->handler = ngx_mapi_health_connected;
+
+    if (rc == NGX_OK) {
+        ngx_mapi_health_connected(c->write);
+    }
+}
+
+
+static void
+ngx_mapi_health_connected(ngx_event_t *ev)
+{
+    ngx_connection_t          *c;
+    ngx_mapi_health_target_t  *target;
+
+    c = ev->data;
+    target = c->data;
+
+    if (ngx_mapi_health_test_connect(c) != NGX_OK) {
+        ngx_mapi_health_end(target, ngx_mapi_check_refused, 0, NULL, 0);
+        return;
+    }
+
+#if (NGX_HTTP_SSL)
+    if (target->tls) {
+        ngx_mapi_health_handshake(target);
+        return;
+    }
+#endif
+
+    ngx_mapi_health_ask(target);
+}
+
+
+static ngx_int_t
+ngx_mapi_health_test_connect(ngx_connection_t *c)
+{
+    int        err;
+    socklen_t  len;
+
+    err = 0;
+    len = sizeof(int);
+
+    if (getsockopt(c->fd, SOL_SOCKET, SO_ERROR, (void *) &err, &len) == -1) {
+        err = ngx_socket_errno;
+    }
+
+    return err ? NGX_ERROR : NGX_OK;
+}
+
+
+#if (NGX_HTTP_SSL)
+
+static void
+ngx_mapi_health_handshake(ngx_mapi_health_target_t *target)
+{
+    ngx_int_t          rc;
+    ngx_str_t         *host;
+    ngx_connection_t  *c;
+
+    c = target->peer.connection;
+    host = &target->host;
+
+    if (ngx_ssl_create_connection(target->health->ssl, c,
+                                  NGX_SSL_BUFFER|NGX_SSL_CLIENT)
+        != NGX_OK)
+    {
+        ngx_mapi_health_end(target, ngx_mapi_check_none, 0, NULL, 0);
+        return;
+    }
+
+    c->sendfile = 0;
+
+#ifdef SSL_CTRL_SET_TLSEXT_HOSTNAME
+
+    /* the host is terminated; an address is no name for SNI (RFC 6066, 3) */
+
+    if (ngx_inet_addr(host->data, host->len) == INADDR_NONE
+        && ngx_strlchr(host->data, host->data + host->len, ':') == NULL
+        && SSL_set_tlsext_host_name(c->ssl->connection, (char *) host->data)
+           == 0)
+    {
+        ngx_mapi_health_end(target, ngx_mapi_check_none, 0, NULL, 0);
+        return;
+    }
+
+#endif
+
+    rc = ngx_ssl_handshake(c);
+
+    if (rc == NGX_AGAIN) {
+        c->ssl->handler = ngx_mapi_health_handshaken;
+        return;
+    }
+
+    ngx_mapi_health_handshaken(c);
+}
+
+
+static void
+ngx_mapi_health_handshaken(ngx_connection_t *c)
+{
+    ngx_mapi_health_target_t  *target;
+
+    target = c->data;
+
+    if (!c->ssl->handshaked) {
+        ngx_mapi_health_end(target, ngx_mapi_check_tls, 0, NULL, 0);
+        return;
+    }
+
+    if (target->health->verify
+        && (SSL_get_verify_result(c->ssl->connection) != X509_V_OK
+            || ngx_ssl_check_host(c, &target->host) != NGX_OK))
+    {
+        ngx_mapi_health_end(target, ngx_mapi_check_tls, 0, NULL, 0);
+        return;
+    }
+
+    ngx_mapi_health_ask(target);
+}
+
+
+static time_t
+ngx_mapi_health_certificate(ngx_connection_t *c)
+{
+    X509       *cert;
+    time_t      end;
+    struct tm   tm;
+
+    cert = SSL_get_peer_certificate(c->ssl->connection);
+    if (cert == NULL) {
+        return 0;
+    }
+
+    end = ASN1_TIME_to_tm(X509_get0_notAfter(cert), &tm) == 1 ? timegm(&tm)
+                                                              : 0;
+    X509_free(cert);
+
+    return end;
+}
+
+#endif
+
+
+static void
+ngx_mapi_health_ask(ngx_mapi_health_target_t *target)
+{
+    u_char             *p;
+    ngx_connection_t   *c;
+    ngx_mapi_health_t  *health;
+
+    health = target->health;
+    c = target->peer.connection;
+
+    if (health->tcp) {
+        ngx_mapi_health_end(target, ngx_mapi_check_passed, 0, NULL, 0);
+        return;
+    }
+
+    p = ngx_snprintf(target->buffer, NGX_MAPI_HEALTH_READ,
+                     "GET %V HTTP/1.1" CRLF
+                     "Host: %V" CRLF
+                     "User-Agent: nginx (mapi_health_check)" CRLF
+                     "Accept: */*" CRLF
+                     "Connection: close" CRLF CRLF,
+                     &health->uri, &target->host);
+
+    target->send = target->buffer;
+    target->send_last = p;
+
+    c->read->handler = ngx_mapi_health_read;
+    c->write->handler = ngx_mapi_health_write;
+
+    ngx_mapi_health_write(c->write);
+}
+
+
+static void
+ngx_mapi_health_write(ngx_event_t *ev)
+{
+    ssize_t                    n;
+    ngx_connection_t          *c;
+    ngx_mapi_health_target_t  *target;
+
+    c = ev->data;
+    target = c->data;
+
+    while (target->send < target->send_last) {
+
+        n = c->send(c, target->send, target->send_last - target->send);
+
+        if (n == NGX_AGAIN) {
+            if (ngx_handle_write_event(ev, 0) != NGX_OK) {
+                ngx_mapi_health_end(target, ngx_mapi_check_none, 0, NULL, 0);
+            }
+
+            return;
+        }
+
+        if (n == NGX_ERROR) {
+            ngx_mapi_health_end(target, ngx_mapi_check_closed, 0, NULL, 0);
+            return;
+        }
+
+        target->send += n;
+    }
+
+    if (target->sent_all) {
+        return;
+    }
+
+    /* the buffer is the answer's from here */
+
+    target->sent_all = 1;
+
+    if (ngx_handle_read_event(c->read, 0) != NGX_OK) {
+        ngx_mapi_health_end(target, ngx_mapi_check_none, 0, NULL, 0);
+        return;
+    }
+
+    if (c->read->ready) {
+        ngx_mapi_health_read(c->read);
+    }
+}
+
+
+static void
+ngx_mapi_health_read(ngx_event_t *ev)
+{
+    ssize_t                    n;
+    ngx_connection_t          *c;
+    ngx_mapi_health_target_t  *target;
+
+    c = ev->data;
+    target = c->data;
+
+    /* an early answer or end is read when the request is out */
+
+    if (!target->sent_all) {
+        return;
+    }
+
+    for ( ;; ) {
+
+        n = c->recv(c, target->buffer + target->received,
+                    NGX_MAPI_HEALTH_READ - target->received);
+
+        if (n == NGX_AGAIN) {
+            if (ngx_handle_read_event(ev, 0) != NGX_OK) {
+                ngx_mapi_health_end(target, ngx_mapi_check_none, 0, NULL, 0);
+            }
+
+            return;
+        }
+
+        if (n == NGX_ERROR || n == 0) {
+
+            if (target->received == 0) {
+                ngx_mapi_health_end(target, ngx_mapi_check_closed, 0, NULL, 0);
+                return;
+            }
+
+            (void) ngx_mapi_health_judge(target, 1);
+            return;
+        }
+
+        target->received += n;
+
+        if (ngx_mapi_health_judge(target,
+                                  target->received == NGX_MAPI_HEALTH_READ))
+        {
+            return;
+        }
+    }
+}
+
+
+/* 1 if the answer, as far as it has come, decides, and the check has ended */
+
+static ngx_uint_t
+ngx_mapi_health_judge(ngx_mapi_health_target_t *target, ngx_uint_t complete)
+{
+    u_char            *p, *last, *body;
+    ngx_int_t          status;
+    ngx_str_t         *match;
+    ngx_mapi_check_e   check;
+
+    p = target->buffer;
+    last = p + target->received;
+
+    body = NULL;
+
+    for ( /* void */ ; p + 3 < last; p++) {
+        if (p[0] == CR && p[1] == LF && p[2] == CR && p[3] == LF) {
+            body = p + 4;
+            break;
+        }
+    }
+
+    if (body == NULL) {
+
+        if (!complete) {
+            return 0;
+        }
+
+        ngx_mapi_health_end(target, ngx_mapi_check_wrong, 0, target->buffer,
+                            target->received);
+        return 1;
+    }
+
+    p = target->buffer;
+
+    if (ngx_strncmp(p, "HTTP/1.", 7) != 0 || p[8] != ' ') {
+        ngx_mapi_health_end(target, ngx_mapi_check_wrong, 0, p,
+                            target->received);
+        return 1;
+    }
+
+    status = ngx_atoi(p + 9, 3);
+
+    if (status == NGX_ERROR) {
+        status = 0;
+    }
+
+    check = ngx_mapi_check_wrong;
+
+    if (ngx_mapi_health_expected(target->health, status)) {
+
+        match = &target->health->match;
+
+        if (match->len == 0) {
+            check = ngx_mapi_check_passed;
+        }
+
+        for (p = body; match->len && p + match->len <= last; p++) {
+            if (ngx_memcmp(p, match->data, match->len) == 0) {
+                check = ngx_mapi_check_passed;
+                break;
+            }
+        }
+
+        /* the words may still come */
+
+        if (check != ngx_mapi_check_passed && !complete) {
+            return 0;
+        }
+    }
+
+    ngx_mapi_health_end(target, check, status, body, last - body);
+
+    return 1;
+}
+
+
+static ngx_uint_t
+ngx_mapi_health_expected(ngx_mapi_health_t *health, ngx_uint_t status)
+{
+    ngx_uint_t  i;
+
+    for (i = 0; i < health->ncodes; i++) {
+        if (health->codes[i] == status) {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+static void
+ngx_mapi_health_timeout(ngx_event_t *ev)
+{
+    ngx_mapi_health_target_t *target = ev->data;
+
+    /* words that have come without those that were wanted are an answer */
+
+    if (target->sent_all && target->received) {
+        (void) ngx_mapi_health_judge(target, 1);
+        return;
+    }
+
+    ngx_mapi_health_end(target, ngx_mapi_check_silent, 0, NULL, 0);
+}
+
+
+static void
+ngx_mapi_health_end(ngx_mapi_health_target_t *target, ngx_mapi_check_e check,
+    ngx_uint_t status, u_char *body, size_t len)
+{
+    u_char   kept[NGX_MAPI_HEALTH_BODY];
+    time_t   certificate;
+
+    certificate = 0;
+
+    len = ngx_min(len, NGX_MAPI_HEALTH_BODY);
+
+    if (len) {
+        ngx_memcpy(kept, body, len);
+    }
+
+#if (NGX_HTTP_SSL)
+    if (target->peer.connection && target->peer.connection->ssl
+        && target->peer.connection->ssl->handshaked)
+    {
+        certificate = ngx_mapi_health_certificate(target->peer.connection);
+    }
+#endif
+
+    ngx_mapi_health_close(target);
+
+    ngx_mapi_health_done(target, check, status, kept, len, certificate);
+}
+
+
+void
+ngx_mapi_health_abort(ngx_mapi_health_target_t *target)
+{
+    ngx_mapi_health_close(target);
+}
+
+
+static void
+ngx_mapi_health_close(ngx_mapi_health_target_t *target)
+{
+    ngx_pool_t        *pool;
+    ngx_connection_t  *c;
+
+    target->busy = 0;
+
+    if (target->timer.timer_set) {
+        ngx_del_timer(&target->timer);
+    }
+
+    if (target->buffer) {
+        ngx_free(target->buffer);
+        target->buffer = NULL;
+    }
+
+    c = target->peer.connection;
+
+    if (c == NULL) {
+        return;
+    }
+
+    target->peer.connection = NULL;
+
+#if (NGX_HTTP_SSL)
+
+    if (c->ssl) {
+        c->ssl->no_wait_shutdown = 1;
+        c->ssl->no_send_shutdown = 1;
+        (void) ngx_ssl_shutdown(c);
+    }
+
+#endif
+
+    pool = c->pool;
+
+    ngx_close_connection(c);
+
+    if (pool) {
+        ngx_destroy_pool(pool);
+    }
+}
