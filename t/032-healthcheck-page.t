@@ -196,7 +196,7 @@ like(said(), qr/^403 /, 'the access phase comes first');
 
 for my $block ('', "zone z 256k;\n") {
     my $mode = $block eq '' ? '' : ' with a zone';
-    my $fails = 'max_fails=1 fail_timeout=2s';
+    my $fails = 'max_fails=1 fail_timeout=4s';
     my $log = '';
 
     front_end('', alive => [], server => 'access_log %PREFIX%/logs/access;',
