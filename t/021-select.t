@@ -289,8 +289,6 @@ cmp_ok($count->{'127.0.0.11'}, '<', 340, '... and not more');
     is(scalar keys %seen, 1, 'a client without a name meets one server');
     %seen = map { $of->("127.0.5.$_") => 1 } 1 .. 30;
     is(scalar keys %seen, 3, '... and clients meet all of them');
-    is(header(talk($port, request('GET', '/mapi/healthcheck.htm')),
-              'X-Route'), 'balance', 'the health page is for any server');
 }
 
 

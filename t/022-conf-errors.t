@@ -1428,3 +1428,124 @@ mapi: location "/direct" reaches server "127.0.0.11" through upstream "127.0.0.1
 --- no_error_log
 location "/owa" reaches
 location "/other" reaches
+
+
+
+=== TEST 99: "mapi_server_name" twice in http
+--- http_config eval
+$::Good . 'mapi_server_name a; mapi_server_name b;'
+--- config eval
+::road('')
+--- must_die
+--- error_log
+"mapi_server_name" directive is duplicate
+
+
+
+=== TEST 100: "mapi_server_name" twice in a server
+--- http_config eval
+$::Good . 'mapi_server_name a;'
+--- config eval
+'mapi_server_name b; mapi_server_name b;' . ::road('')
+--- must_die
+--- error_log
+"mapi_server_name" directive is duplicate
+
+
+
+=== TEST 101: "mapi_server_name" in a location
+--- http_config eval
+$::Good
+--- config eval
+::road('mapi_server_name a;')
+--- must_die
+--- error_log
+"mapi_server_name" directive is not allowed here
+
+
+
+=== TEST 102: an empty name
+--- http_config eval
+$::Good . 'mapi_server_name "";'
+--- config eval
+::road('')
+--- must_die
+--- error_log
+"mapi_server_name" directive needs a name of 1 to 255 characters
+
+
+
+=== TEST 103: a name that is too long
+--- http_config eval
+$::Good . 'mapi_server_name ' . 'a' x 256 . ';'
+--- config eval
+::road('')
+--- must_die
+--- error_log
+"mapi_server_name" directive needs a name of 1 to 255 characters
+
+
+
+=== TEST 104: a variable for a name
+--- http_config eval
+$::Good . 'mapi_server_name $hostname;'
+--- config eval
+::road('')
+--- must_die
+--- error_log
+invalid name "$hostname": write a host name, of letters, digits, "-", "_" and "."
+
+
+
+=== TEST 105: HTML for a name
+--- http_config eval
+$::Good . 'mapi_server_name a<br/>;'
+--- config eval
+::road('')
+--- must_die
+--- error_log
+invalid name "a<br/>": write a host name, of letters, digits, "-", "_" and "."
+
+
+
+=== TEST 106: a name with a blank
+--- http_config eval
+$::Good . 'mapi_server_name "a b";'
+--- config eval
+::road('')
+--- must_die
+--- error_log
+invalid name "a b": write a host name, of letters, digits, "-", "_" and "."
+
+
+
+=== TEST 107: a name with other letters
+--- http_config eval
+$::Good . "mapi_server_name f\xc3\xbc;"
+--- config eval
+::road('')
+--- must_die
+--- error_log
+invalid name "f
+
+
+
+=== TEST 108: a name and a port
+--- http_config eval
+$::Good . 'mapi_server_name a:443;'
+--- config eval
+::road('')
+--- must_die
+--- error_log
+invalid name "a:443": write a host name, of letters, digits, "-", "_" and "."
+
+
+
+=== TEST 109: two names
+--- http_config eval
+$::Good . 'mapi_server_name a b;'
+--- config eval
+::road('')
+--- must_die
+--- error_log
+invalid number of arguments in "mapi_server_name" directive

@@ -108,7 +108,7 @@ sub fresh {
 check('no verb', [], 2, '', qr/^usage:/);
 check('help', ['--help'], 0, qr/Exit codes/, '');
 check("help of $_", [$_, '--help'], 0, qr/^usage: mapi-directory.* $_/, '')
-    for qw(import lookup move server list check stats);
+    for qw(import lookup move server node list check stats);
 check('unknown verb', ['-d', $d, 'why', 'x'], 2, '', qr/unknown verb "why"/);
 check('unknown option', ['-d', $d, 'import', '--quick'], 2, '',
       qr/unknown option --quick/);
@@ -381,6 +381,39 @@ check('no time', ['-d', $d, 'server', 'EX1', 'draining', '--within', 'soon'],
       2, '', qr/not a time/);
 check('--within active', ['-d', $d, 'server', 'EX1', 'active', '--within',
       '5m'], 2, '', qr/draining only/);
+
+# --- node
+
+check('a node nobody spoke of', ['-d', $d, 'node'], 0, "online\n", '');
+check('in stats', ['-d', $d, 'stats'], 0, qr/^node: online$/m, '');
+check('offline', ['-d', $d, 'node', 'offline'], 0, '', '');
+check('it is', ['-d', $d, 'node'], 0, "offline\n", '');
+check('in stats', ['-d', $d, 'stats'], 0, qr/^node: offline$/m, '');
+unlike((run('-d', $d, 'stats'))[1], qr/^state: (?!ex\d )/m,
+       "it is no server's state");
+is(decode_json((run('-d', $d, 'stats', '--format', 'json'))[1])->{node},
+   'offline', 'in JSON');
+check('in check', ['-d', $d, 'check'], 0,
+      qr/^note: this node is offline, .* node online" opens it\ngood/m, '');
+check('import', ['-d', $d, 'import', '--servers', $servers], 0);
+check('an import keeps it', ['-d', $d, 'node'], 0, "offline\n", '');
+check('import', ['-d', $d, 'import', '--replace', '--force', @all], 0);
+check('one with --replace too', ['-d', $d, 'node'], 0, "offline\n", '');
+is(state_of('ex1'), 'active', "servers' states are what they were");
+check('online, in any case', ['-d', $d, 'node', 'ONLINE'], 0, '', '');
+check('it is', ['-d', $d, 'node'], 0, "online\n", '');
+check('online twice', ['-d', $d, 'node', 'online'], 0, '', '');
+check('check has nothing to say', ['-d', $d, 'check'], 0, qr/^good/, '');
+check('unknown word', ['-d', $d, 'node', 'draining'], 2, '',
+      qr/"draining" is not online or offline/);
+check('too many', ['-d', $d, 'node', 'online', 'offline'], 2, '',
+      qr/too much/);
+check("another verb's option", ['-d', $d, 'node', 'offline', '--within', '5m'],
+      2, '', qr/unknown option --within/);
+check('without a directory', ['-d', "$dir/none", 'node'], 4, '',
+      qr/cannot be found/);
+check('nor set', ['-d', "$dir/none", 'node', 'offline'], 4, '',
+      qr/import makes one/);
 
 # --- stats, check
 

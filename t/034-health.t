@@ -190,9 +190,19 @@ for my $mapi ('router', 'zone') {
     says($front, qr/\[crit\].*no server of upstream "exchange" passes its check: all are used as if they did/);
     is(reached($_), home_of($_), "all fail: mailbox $_ is served at home")
         for 1 .. 6;
+
+    # a balancer above is told the truth, all the same
+
+    my $above = connect_to($port);
+    $above->send(request('GET', '/mapi/healthcheck.htm'));
+    ok($above->at_end(5), '... but the node\'s own health page is closed');
+    $above->close;
+
     mood($_, 'ok') for 1 .. 3;
     says($front, qr/has a server that passes its check again/);
     is(reached($_), home_of($_), '... and goes on') for 1 .. 3;
+    like(talk($port, request('GET', '/mapi/healthcheck.htm'))->{body},
+         qr{^200 OK<br/>}, '... and the page opens');
 
     stop_nginx($front);
 }

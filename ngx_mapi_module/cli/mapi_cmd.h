@@ -48,6 +48,7 @@ int cmd_import(cmd_options_t *opt);
 int cmd_lookup(cmd_options_t *opt);
 int cmd_move(cmd_options_t *opt);
 int cmd_server(cmd_options_t *opt);
+int cmd_node(cmd_options_t *opt);
 int cmd_list(cmd_options_t *opt);
 int cmd_check(cmd_options_t *opt);
 int cmd_stats(cmd_options_t *opt);

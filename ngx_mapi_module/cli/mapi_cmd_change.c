@@ -9,7 +9,7 @@
 #include <time.h>
 
 
-/* the verbs that change one thing: move, server */
+/* the verbs that change one thing: move, server, node */
 
 
 typedef struct {
@@ -22,6 +22,8 @@ typedef struct {
 static int cmd_change(cmd_change_t *change, mapi_directory_transact_pt call);
 static int cmd_move_apply(mapi_directory_writer_t *w, void *data);
 static int cmd_server_apply(mapi_directory_writer_t *w, void *data);
+static int cmd_node_print(cmd_options_t *opt);
+static int cmd_node_apply(mapi_directory_writer_t *w, void *data);
 
 
 static int
@@ -188,4 +190,86 @@ cmd_server_apply(mapi_directory_writer_t *w, void *data)
     }
 
     return mapi_directory_set_state(w, &server->name, &state);
+}
+
+
+int
+cmd_node(cmd_options_t *opt)
+{
+    mapi_str_t    word, online, offline;
+    cmd_change_t  change;
+
+    if (opt->nargs == 0) {
+        return cmd_node_print(opt);
+    }
+
+    memset(&change, 0, sizeof(change));
+    change.opt = opt;
+
+    word = cmd_str(opt->args[0]);
+    online = cmd_str("online");
+    offline = cmd_str("offline");
+
+    if (mapi_str_caseeq(&word, &online)) {
+        change.state = mapi_server_active;
+
+    } else if (mapi_str_caseeq(&word, &offline)) {
+        change.state = mapi_server_offline;
+
+    } else {
+        cmd_say("node: \"%s\" is not online or offline", opt->args[0]);
+        return CMD_USAGE;
+    }
+
+    return cmd_change(&change, cmd_node_apply);
+}
+
+
+static int
+cmd_node_print(cmd_options_t *opt)
+{
+    int                code;
+    unsigned           online;
+    mapi_directory_t  *d;
+
+    d = cmd_read(opt, &code);
+
+    if (d == NULL) {
+        return code;
+    }
+
+    code = CMD_DONE;
+
+    if (mapi_directory_node(d, &online) == MAPI_OK) {
+        printf("%s\n", online ? "online" : "offline");
+
+    } else {
+        cmd_say("%s", mapi_directory_error(d));
+        code = CMD_ENVIRONMENT;
+    }
+
+    cmd_read_end(d);
+
+    return cmd_flush(code);
+}
+
+
+static int
+cmd_node_apply(mapi_directory_writer_t *w, void *data)
+{
+    cmd_change_t *change = data;
+
+    mapi_directory_state_t  state;
+
+    change->code = CMD_ENVIRONMENT;
+
+    if (change->state == mapi_server_active) {
+        return mapi_directory_set_node(w, NULL);
+    }
+
+    state.state = mapi_server_offline;
+    state.since = (int64_t) time(NULL);
+    state.deadline = 0;
+
+    return mapi_directory_set_node(w, &state);
 }

@@ -564,6 +564,16 @@ cmd_check_state(void *data, const mapi_str_t *key, const mapi_str_t *value)
         return MAPI_ERROR;
     }
 
+    if (key->len == 1) {
+        if (state.state == mapi_server_offline) {
+            cmd_check_note(c, "this node is offline, its health page closed: "
+                           "\"mapi-directory -d %s node online\" opens it",
+                           c->path);
+        }
+
+        return MAPI_OK;
+    }
+
     name.data = key->data + 1;
     name.len = key->len - 1;
 

@@ -33,6 +33,7 @@ static const char  cmd_help[] =
     "  lookup   where a mailbox is\n"
     "  move     a database is mounted on another server now\n"
     "  server   set a server active, draining or offline\n"
+    "  node     set this front end online or offline\n"
     "  list     print mailboxes, databases or servers\n"
     "  check    look for mistakes in the directory and its files\n"
     "  stats    sizes and counts\n"
@@ -86,6 +87,17 @@ static const cmd_verb_t  cmd_verbs[] = {
       "  offline    gets nothing\n"
       "\n"
       "The state is kept until it is set again, whatever is imported.\n" },
+
+    { "node", cmd_node, 0, 1, " ",
+      "usage: mapi-directory -d DIR node [online|offline]\n"
+      "\n"
+      "  online     its page /mapi/healthcheck.htm answers while a server "
+      "lives\n"
+      "  offline    the page is closed, so that a balancer above sends its\n"
+      "             clients elsewhere; requests are served as ever\n"
+      "\n"
+      "Without a word it prints the state.  The state is kept until it is set\n"
+      "again, whatever is imported.\n" },
 
     { "list", cmd_list, 1, 1, " --format ",
       "usage: mapi-directory -d DIR list mailboxes|databases|servers\n"

@@ -22,10 +22,10 @@ typedef struct {
 static const char *const  cmd_stats_names[] = {
     "directory", "uuid", "format", "generation", "created", "imported",
     "mailboxes", "archives", "databases", "servers", "names", "ambiguous",
-    "bytes", "bytes_per_mailbox", "map_size", "states"
+    "bytes", "bytes_per_mailbox", "map_size", "node", "states"
 };
 
-#define CMD_NSTATS  16
+#define CMD_NSTATS  17
 
 
 static void
@@ -57,6 +57,11 @@ cmd_stats_state(void *data, const mapi_str_t *key, const mapi_str_t *value)
 
     if (mapi_directory_state_read(&state, value) != MAPI_OK) {
         return MAPI_ERROR;
+    }
+
+    if (key->len == 1) {
+        /* the node's own */
+        return MAPI_OK;
     }
 
     when[0] = '\0';
@@ -97,6 +102,7 @@ cmd_stats(cmd_options_t *opt)
     char                     text[CMD_NSTATS][40];
     size_t                   i;
     uint64_t                 bytes, numbers[CMD_NSTATS], *n;
+    unsigned                 online;
     mapi_str_t               value;
     cmd_value_t              v[CMD_NSTATS];
     mapi_guid_t              uuid;
@@ -128,6 +134,7 @@ cmd_stats(cmd_options_t *opt)
 
     if (mapi_directory_fetch(d, &key, 1, &value) != MAPI_OK
         || mapi_directory_meta_read(&meta, &value) != MAPI_OK
+        || mapi_directory_node(d, &online) != MAPI_OK
         || mapi_directory_walk(d, mapi_table_state, cmd_stats_state, &states)
            != MAPI_OK)
     {
@@ -172,9 +179,11 @@ cmd_stats(cmd_options_t *opt)
         v[i].number = 0;
     }
 
-    v[15].text.data = (unsigned char *) states.buf;
-    v[15].text.len = states.len;
-    v[15].list = 1;
+    v[15].text = cmd_str(online ? "online" : "offline");
+
+    v[16].text.data = (unsigned char *) states.buf;
+    v[16].text.len = states.len;
+    v[16].list = 1;
 
     out.format = opt->format;
     out.names = cmd_stats_names;
@@ -192,7 +201,7 @@ cmd_stats(cmd_options_t *opt)
         out.n = CMD_NSTATS - 1;
         cmd_output_row(&out, v);
 
-        while (mapi_directory_list_next(&v[15].text, &value) == MAPI_OK) {
+        while (mapi_directory_list_next(&v[16].text, &value) == MAPI_OK) {
             printf("state: %.*s\n", (int) value.len, value.data);
         }
     }

@@ -828,3 +828,28 @@ mapi_directory_server(mapi_directory_t *d, const mapi_str_t *host,
 
     return (rc == MAPI_ERROR) ? MAPI_ERROR : MAPI_OK;
 }
+
+
+int
+mapi_directory_node(mapi_directory_t *d, unsigned *online)
+{
+    int                     rc;
+    mapi_str_t              value;
+    unsigned char           key;
+    mapi_directory_state_t  state;
+
+    *online = 1;
+
+    key = MAPI_DIRECTORY_NODE_KEY;
+    rc = mapi_directory_fetch(d, &key, 1, &value);
+
+    if (rc == MAPI_OK) {
+        if (mapi_directory_state_read(&state, &value) != MAPI_OK) {
+            return mapi_directory_broken(d);
+        }
+
+        *online = (state.state != mapi_server_offline);
+    }
+
+    return (rc == MAPI_ERROR) ? MAPI_ERROR : MAPI_OK;
+}

@@ -123,5 +123,11 @@ int mapi_directory_database(mapi_directory_t *d, const mapi_guid_t *guid,
 int mapi_directory_server(mapi_directory_t *d, const mapi_str_t *host,
     mapi_server_t *server);
 
+/*
+ * This front end itself: *online is 1 unless it was set offline by hand.
+ * MAPI_OK, or MAPI_ERROR (and 1) if the file is broken.
+ */
+int mapi_directory_node(mapi_directory_t *d, unsigned *online);
+
 
 #endif /* _MAPI_DIRECTORY_H_INCLUDED_ */

@@ -39,7 +39,8 @@ typedef enum {
     mapi_table_server,         /* lower-case Name: a server */
     mapi_table_host,           /* lower-case Fqdn or address: Names of the
                                   servers that have it, each ended by zero */
-    mapi_table_state,          /* lower-case Name: a state set by hand */
+    mapi_table_state,          /* lower-case Name: a state set by hand; no
+                                  name: that of this front end, if offline */
     mapi_table_mailbox,        /* ExchangeGuid or ArchiveGuid: a mailbox */
     mapi_table_name            /* hash of a name: GUIDs of the mailboxes that
                                   may have it; their records decide */
@@ -97,6 +98,9 @@ typedef enum {
     mapi_text_version
 } mapi_directory_text_e;
 
+
+/* among the servers' states, so that it is kept by whoever keeps those */
+#define MAPI_DIRECTORY_NODE_KEY  ((unsigned char) mapi_table_state)
 
 #define MAPI_STATE_SIZE  17
 

@@ -28,6 +28,9 @@ static int mapi_directory_store_server(mapi_directory_writer_t *w,
 static int mapi_directory_store_hosts(mapi_directory_writer_t *w);
 static int mapi_directory_same_label(const mapi_str_t *a,
     const mapi_str_t *b);
+static int mapi_directory_put_state(mapi_directory_writer_t *w,
+    const unsigned char *key, size_t len,
+    const mapi_directory_state_t *state);
 
 
 static int
@@ -477,9 +480,8 @@ int
 mapi_directory_set_state(mapi_directory_writer_t *w, const mapi_str_t *server,
     const mapi_directory_state_t *state)
 {
-    int            rc;
     size_t         len;
-    unsigned char  key[MAPI_DIRECTORY_KEY_MAX], value[MAPI_STATE_SIZE];
+    unsigned char  key[MAPI_DIRECTORY_KEY_MAX];
 
     len = mapi_directory_key(key, mapi_table_state, server);
 
@@ -487,6 +489,29 @@ mapi_directory_set_state(mapi_directory_writer_t *w, const mapi_str_t *server,
         return mapi_directory_write_error(w, "the server's name is empty or "
                                           "too long");
     }
+
+    return mapi_directory_put_state(w, key, len, state);
+}
+
+
+int
+mapi_directory_set_node(mapi_directory_writer_t *w,
+    const mapi_directory_state_t *state)
+{
+    unsigned char  key;
+
+    key = MAPI_DIRECTORY_NODE_KEY;
+
+    return mapi_directory_put_state(w, &key, 1, state);
+}
+
+
+static int
+mapi_directory_put_state(mapi_directory_writer_t *w, const unsigned char *key,
+    size_t len, const mapi_directory_state_t *state)
+{
+    int            rc;
+    unsigned char  value[MAPI_STATE_SIZE];
 
     if (state == NULL) {
         rc = mapi_directory_raw_delete(w, key, len);

@@ -148,6 +148,10 @@ mapi_directory_db_row_t *mapi_directory_find_database(
 int mapi_directory_set_state(mapi_directory_writer_t *w,
     const mapi_str_t *server, const mapi_directory_state_t *state);
 
+/* of this front end itself; NULL: online */
+int mapi_directory_set_node(mapi_directory_writer_t *w,
+    const mapi_directory_state_t *state);
+
 int mapi_directory_raw_get(mapi_directory_writer_t *w,
     const unsigned char *key, size_t len, mapi_str_t *value);
 int mapi_directory_raw_put(mapi_directory_writer_t *w,

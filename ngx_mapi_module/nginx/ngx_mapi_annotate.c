@@ -77,7 +77,7 @@ ngx_mapi_header_filter(ngx_http_request_t *r)
 static ngx_int_t
 ngx_mapi_annotate_error(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
 {
-    char  *reason;
+    char  *reason, *methods;
 
     reason = NULL;
 
@@ -107,7 +107,10 @@ ngx_mapi_annotate_error(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
             return NGX_OK;
         }
 
-        if (ngx_mapi_add_header(r, "Allow", "GET, HEAD, POST") != NGX_OK) {
+        methods = (ctx->endpoint == mapi_endpoint_health)
+                  ? "GET, HEAD" : "GET, HEAD, POST";
+
+        if (ngx_mapi_add_header(r, "Allow", methods) != NGX_OK) {
             return NGX_ERROR;
         }
 

@@ -20,6 +20,8 @@ static char *ngx_mapi_set_affinity_cookie(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_mapi_set_affinity_key(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+static char *ngx_mapi_set_server_name(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 static char *ngx_mapi_merge_road(ngx_conf_t *cf, ngx_mapi_loc_conf_t *conf);
 static ngx_int_t ngx_mapi_note_way(ngx_conf_t *cf, ngx_mapi_loc_conf_t *conf,
     ngx_http_upstream_srv_conf_t *us);
@@ -122,6 +124,13 @@ ngx_command_t  ngx_mapi_commands[] = {
       0,
       NULL },
 
+    { ngx_string("mapi_server_name"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_mapi_set_server_name,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
       ngx_null_command
 };
 
@@ -198,6 +207,7 @@ ngx_mapi_create_loc_conf(ngx_conf_t *cf)
      *     conf->direct = 0;
      *     conf->rules = NULL;
      *     conf->cookie_name = { 0, NULL };
+     *     conf->server_name = { 0, NULL };
      *     conf->upstream = NULL;
      */
 
@@ -294,6 +304,11 @@ ngx_mapi_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 
     if (conf->rules == NULL) {
         conf->rules = prev->rules;
+    }
+
+    if (conf->server_name.data == NULL) {
+        conf->server_name = prev->server_name.data ? prev->server_name
+                                                   : cf->cycle->hostname;
     }
 
     rc = ngx_mapi_merge_road(cf, conf);
@@ -814,6 +829,48 @@ ngx_mapi_set_affinity_key(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
             return NGX_CONF_ERROR;
         }
     }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_mapi_set_server_name(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_mapi_loc_conf_t *mlcf = conf;
+
+    u_char      c, lc;
+    ngx_str_t  *value;
+    ngx_uint_t  i;
+
+    if (mlcf->server_name.data) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (value[1].len == 0 || value[1].len > NGX_MAPI_NAME_MAX) {
+        return "needs a name of 1 to 255 characters";
+    }
+
+    /* it goes into HTML, headers and rows of a log as it is */
+
+    for (i = 0; i < value[1].len; i++) {
+        c = value[1].data[i];
+        lc = (u_char) (c | 0x20);
+
+        if ((lc < 'a' || lc > 'z') && (c < '0' || c > '9')
+            && c != '-' && c != '_' && c != '.')
+        {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid name \"%V\": write a host name, of "
+                               "letters, digits, \"-\", \"_\" and \".\"",
+                               &value[1]);
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    mlcf->server_name = value[1];
 
     return NGX_CONF_OK;
 }

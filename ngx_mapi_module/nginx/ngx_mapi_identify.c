@@ -27,6 +27,7 @@ ngx_mapi_identify(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
 {
     u_char        *p, *last;
     u_char         text[2 * MAPI_IDENTITY_MAX];
+    ngx_uint_t     methods;
     mapi_query_t   query;
 
     /* before anything is refused: an error_page may lead on to a server */
@@ -48,7 +49,13 @@ ngx_mapi_identify(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
         return NGX_HTTP_NOT_FOUND;
     }
 
-    if (!(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD|NGX_HTTP_POST))) {
+    methods = NGX_HTTP_GET|NGX_HTTP_HEAD;
+
+    if (ctx->endpoint != mapi_endpoint_health) {
+        methods |= NGX_HTTP_POST;
+    }
+
+    if (!(r->method & methods)) {
         return NGX_HTTP_NOT_ALLOWED;
     }
 

@@ -29,9 +29,11 @@ static void ngx_mapi_refresh_servers(ngx_mapi_srv_conf_t *mscf,
 void
 ngx_mapi_locate(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
 {
+    unsigned               online;
     mapi_directory_t      *d;
     ngx_mapi_main_conf_t  *mmcf;
 
+    ctx->offline = 0;
     ctx->known = -1;
     ctx->found = 0;
     ctx->located = 0;
@@ -48,6 +50,11 @@ ngx_mapi_locate(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
     }
 
     ngx_mapi_refresh_servers(ctx->mscf, d, r->connection->log);
+
+    if (ctx->endpoint == mapi_endpoint_health) {
+        (void) mapi_directory_node(d, &online);
+        ctx->offline = !online;
+    }
 
     if (ctx->identity.kind != mapi_identity_none) {
         ngx_mapi_locate_mailbox(r, ctx, d);

@@ -161,6 +161,11 @@ ngx_mapi_take_road(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
 
     ngx_mapi_locate(r, ctx);
 
+    if (ctx->endpoint == mapi_endpoint_health && !ctx->observe) {
+        ngx_mapi_page(r, ctx);
+        return NGX_DECLINED;
+    }
+
     if (ctx->mscf->reject
         && ctx->auth.token.len
         && ctx->identity.kind != mapi_identity_none

@@ -82,6 +82,14 @@ typedef enum {
 } ngx_mapi_prefer_e;
 
 
+/* the health page: open, or why not */
+typedef enum {
+    ngx_mapi_page_open = 0,
+    ngx_mapi_page_offline,       /* the node, by hand */
+    ngx_mapi_page_dead           /* all servers */
+} ngx_mapi_page_e;
+
+
 /* why a pinned connection was closed */
 typedef enum {
     ngx_mapi_pin_by_client = 0,
@@ -235,10 +243,13 @@ typedef struct {
     ngx_str_t                  cookie_path;
     time_t                     cookie_lifetime;
 
+    ngx_str_t                  server_name;   /* mapi_server_name */
+
     /* NULL where the location is not on the road */
     ngx_http_upstream_srv_conf_t  *upstream;
 
     ngx_uint_t                 noticed;   /* of this worker: logged once */
+    ngx_mapi_page_e            page;      /* of this worker: logged last */
 } ngx_mapi_loc_conf_t;
 
 
@@ -264,6 +275,7 @@ typedef struct {
 
     /* locate */
     unsigned                   usable:1;       /* there is a directory */
+    unsigned                   offline:1;      /* this node, for its page */
     unsigned                   found:1;        /* it knows the mailbox */
     unsigned                   located:1;      /* and its database's server */
     mapi_guid_t                mailbox;
@@ -357,6 +369,10 @@ void ngx_mapi_locate_exit_process(ngx_cycle_t *cycle);
 ngx_int_t ngx_mapi_select(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     ngx_http_upstream_srv_conf_t *us, ngx_mapi_tried_t *tried);
 
+/* does a server live?  Not one that is asked only because none passes */
+ngx_uint_t ngx_mapi_select_alive(ngx_mapi_ctx_t *ctx,
+    ngx_http_upstream_srv_conf_t *us);
+
 /*
  * Name of the selected server, empty if none: the worker's own, which a later
  * commit of the directory may rewrite, so it is asked for when it is needed.
@@ -446,6 +462,9 @@ ngx_int_t ngx_mapi_affinity_write(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
 ngx_int_t ngx_mapi_affinity_init_keys(ngx_conf_t *cf,
     ngx_mapi_main_conf_t *mmcf);
 void ngx_mapi_affinity_exit_process(ngx_cycle_t *cycle);
+
+/* page: this request is answered with the health page */
+void ngx_mapi_page(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
 
 /* annotate: the header filter */
 ngx_int_t ngx_mapi_annotate_init(ngx_conf_t *cf);

@@ -138,6 +138,43 @@ ngx_mapi_select_pin(ngx_mapi_select_t *s, ngx_int_t n)
 }
 
 
+/*
+ * For the health page.  A server at its max_conns has all hands full, and so
+ * lives.
+ */
+
+ngx_uint_t
+ngx_mapi_select_alive(ngx_mapi_ctx_t *ctx, ngx_http_upstream_srv_conf_t *us)
+{
+    ngx_uint_t         i;
+    ngx_mapi_select_t  s;
+
+    s.ctx = ctx;
+    s.mscf = ctx->mscf;
+    s.servers = ctx->mscf->servers.elts;
+    s.upstream = us;
+    s.pins = NULL;
+
+    if (s.mscf->health) {
+        ngx_mapi_health_apply(us);
+    }
+
+    ngx_mapi_select_look(&s, us, NULL);
+
+    for (i = 0; i < s.mscf->servers.nelts; i++) {
+
+        if (ngx_mapi_server_state(&s.servers[i]) != mapi_server_offline
+            && (s.fitness[i] == ngx_mapi_server_alive
+                || s.fitness[i] == ngx_mapi_server_full))
+        {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
 void
 ngx_mapi_target(ngx_mapi_ctx_t *ctx, ngx_str_t *name)
 {
@@ -247,7 +284,7 @@ ngx_mapi_select_look_group(ngx_mapi_select_t *s,
         } else if (ngx_mapi_peer_usable(peer, 1)) {
             fitness = ngx_mapi_server_failing;
 
-        } else if (!ngx_mapi_peer_is_off(peer)) {
+        } else if (peer->down == 0) {
             fitness = ngx_mapi_server_full;
 
         } else {

@@ -38,6 +38,35 @@ write_draining(mapi_directory_writer_t *w, void *data)
 }
 
 
+static int
+write_node(mapi_directory_writer_t *w, void *data)
+{
+    mapi_directory_state_t  state;
+
+    if (data == NULL) {
+        return mapi_directory_set_node(w, NULL);
+    }
+
+    state.state = *(mapi_server_state_e *) data;
+    state.since = NOW;
+    state.deadline = 0;
+
+    return mapi_directory_set_node(w, &state);
+}
+
+
+/* a record that is too short to be a state */
+static int
+write_node_damaged(mapi_directory_writer_t *w, void *data)
+{
+    unsigned char  key;
+
+    key = MAPI_DIRECTORY_NODE_KEY;
+
+    return mapi_directory_raw_put(w, &key, 1, "\002", 1);
+}
+
+
 /* one mailbox less shares its names */
 static int
 write_heal(mapi_directory_writer_t *w, void *data)
@@ -341,6 +370,76 @@ test_servers(void **state)
 }
 
 
+/* MAPI_OK or MAPI_ERROR in *rc */
+static unsigned
+node_of(mapi_directory_t *d, time_t now, int *rc)
+{
+    unsigned  online;
+
+    online = 7;
+
+    assert_int_equal(mapi_directory_begin(d, now), MAPI_OK);
+    *rc = mapi_directory_node(d, &online);
+    mapi_directory_end(d);
+
+    return online;
+}
+
+
+static void
+test_node(void **state)
+{
+    int                   rc;
+    char                 *path;
+    unsigned              online;
+    mapi_directory_t     *d;
+    mapi_server_state_e   offline;
+
+    path = unit_folder();
+    offline = mapi_server_offline;
+
+    /* a directory that says nothing of it */
+
+    unit_write(path, unit_write_all, NULL);
+    d = dir_open(path);
+    assert_int_equal(node_of(d, NOW, &rc), 1);
+    assert_int_equal(rc, MAPI_OK);
+
+    unit_write(path, write_node, &offline);
+    assert_int_equal(node_of(d, NOW, &rc), 0);
+    assert_int_equal(rc, MAPI_OK);
+
+    /* kept over a complete import, and no server's */
+
+    unit_write(path, unit_write_all, NULL);
+    assert_int_equal(node_of(d, NOW, &rc), 0);
+    assert_int_equal(state_of(d, "ex1", NOW, &rc), mapi_server_active);
+    (void) state_of(d, "", NOW, &rc);
+    assert_int_equal(rc, MAPI_DECLINED);
+
+    unit_write(path, write_node, NULL);
+    assert_int_equal(node_of(d, NOW, &rc), 1);
+    assert_int_equal(rc, MAPI_OK);
+    unit_write(path, write_node, NULL);
+    assert_int_equal(node_of(d, NOW, &rc), 1);
+
+    /* what cannot be read takes nobody out of service */
+
+    unit_write(path, write_node_damaged, NULL);
+    assert_int_equal(node_of(d, NOW, &rc), 1);
+    assert_int_equal(rc, MAPI_ERROR);
+    assert_non_null(strstr(mapi_directory_error(d), "damaged"));
+
+    /* outside of a transaction nothing is read */
+
+    assert_int_equal(mapi_directory_node(d, &online), MAPI_ERROR);
+    assert_int_equal(online, 1);
+
+    mapi_directory_close(d);
+    unit_folder_end(path);
+}
+
+
 static const char *
 server_of(mapi_directory_t *d, char *buf)
 {
@@ -603,6 +702,7 @@ main(void)
         cmocka_unit_test(test_lookup),
         cmocka_unit_test(test_ambiguous),
         cmocka_unit_test(test_servers),
+        cmocka_unit_test(test_node),
         cmocka_unit_test(test_commit),
         cmocka_unit_test(test_missing),
         cmocka_unit_test(test_grown),

@@ -64,7 +64,7 @@ static void
 touch(mapi_directory_t *d)
 {
     size_t           i, j;
-    unsigned         n;
+    unsigned         n, online;
     mapi_str_t       list, word, host;
     mapi_guid_t      guid;
     mapi_server_t    s;
@@ -102,6 +102,7 @@ touch(mapi_directory_t *d)
 
     host = unit_str("127.0.0.11");
     (void) mapi_directory_server(d, &host, &s);
+    (void) mapi_directory_node(d, &online);
 }
 
 
