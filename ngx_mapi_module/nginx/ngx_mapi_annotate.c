@@ -54,6 +54,7 @@ ngx_mapi_header_filter(ngx_http_request_t *r)
      */
 
     if (r->upstream && r->upstream->cleanup) {
+        ngx_mapi_learn(r, ctx);
         rc = ngx_mapi_affinity_write(r, ctx);
 
     } else {

@@ -10,6 +10,8 @@
 
 #include "ngx_mapi_module.h"
 
+#include "mapi_siphash.h"
+
 
 #define NGX_MAPI_HEALTH_CODES  8       /* expect= */
 #define NGX_MAPI_HEALTH_BODY   64      /* first bytes kept of an answer */
@@ -71,6 +73,15 @@ struct ngx_mapi_zone_s {
     ngx_atomic_t        lease;
 
     ngx_queue_t         health;        /* of ngx_mapi_health_record_t */
+
+    /* learned locations */
+    mapi_siphash_key_t  hash;          /* random, for as long as the zone */
+    ngx_mapi_learned_t *learned;       /* slots, in the zone */
+    ngx_uint_t          nbuckets;
+    ngx_uint_t          nlearned;
+    ngx_uint_t          forgotten;
+    ngx_atomic_t        first_hop;     /* answers by the right server */
+    ngx_atomic_t        second_hop;    /* that another one has passed on */
 };
 
 

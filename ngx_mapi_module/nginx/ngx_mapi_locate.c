@@ -11,8 +11,8 @@ static mapi_directory_t *ngx_mapi_directory(ngx_mapi_main_conf_t *mmcf,
     ngx_log_t *log);
 static void ngx_mapi_locate_mailbox(ngx_http_request_t *r,
     ngx_mapi_ctx_t *ctx, mapi_directory_t *d);
-static ngx_mapi_place_t *ngx_mapi_locate_place(ngx_mapi_srv_conf_t *mscf,
-    mapi_directory_t *d, mapi_guid_t *guid);
+static ngx_mapi_place_t *ngx_mapi_locate_place(ngx_mapi_main_conf_t *mmcf,
+    ngx_mapi_srv_conf_t *mscf, mapi_directory_t *d, mapi_guid_t *guid);
 static void ngx_mapi_locate_copies(ngx_mapi_srv_conf_t *mscf,
     ngx_mapi_place_t *place, mapi_database_t *database);
 static ngx_int_t ngx_mapi_server_by_name(ngx_mapi_srv_conf_t *mscf,
@@ -38,6 +38,7 @@ ngx_mapi_locate(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
     ctx->found = 0;
     ctx->located = 0;
     ctx->ncopies = 0;
+    ctx->said = 0;
 
     mmcf = ngx_http_get_module_main_conf(r, ngx_mapi_module);
 
@@ -137,9 +138,10 @@ static void
 ngx_mapi_locate_mailbox(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     mapi_directory_t *d)
 {
-    u_char            *p;
-    mapi_mailbox_t     mailbox;
-    ngx_mapi_place_t  *place;
+    u_char                *p;
+    mapi_mailbox_t         mailbox;
+    ngx_mapi_place_t      *place;
+    ngx_mapi_main_conf_t  *mmcf;
 
     if (mapi_directory_mailbox(d, &ctx->identity, &mailbox) != MAPI_OK) {
         return;
@@ -150,7 +152,9 @@ ngx_mapi_locate_mailbox(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
                    ? ctx->identity.guid : mailbox.guid;
     ctx->database_guid = mailbox.database;
 
-    place = ngx_mapi_locate_place(ctx->mscf, d, &mailbox.database);
+    mmcf = ngx_http_get_module_main_conf(r, ngx_mapi_module);
+
+    place = ngx_mapi_locate_place(mmcf, ctx->mscf, d, &mailbox.database);
 
     if (place == NULL) {
         return;
@@ -160,6 +164,7 @@ ngx_mapi_locate_mailbox(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
 
     ctx->located = 1;
     ctx->known = place->known;
+    ctx->said = place->said;
 
     p = ngx_pnalloc(r->pool, place->name_len);
 
@@ -184,8 +189,8 @@ ngx_mapi_locate_mailbox(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
 
 
 static ngx_mapi_place_t *
-ngx_mapi_locate_place(ngx_mapi_srv_conf_t *mscf, mapi_directory_t *d,
-    mapi_guid_t *guid)
+ngx_mapi_locate_place(ngx_mapi_main_conf_t *mmcf, ngx_mapi_srv_conf_t *mscf,
+    mapi_directory_t *d, mapi_guid_t *guid)
 {
     mapi_database_t    database;
     ngx_mapi_place_t  *place;
@@ -208,6 +213,7 @@ ngx_mapi_locate_place(ngx_mapi_srv_conf_t *mscf, mapi_directory_t *d,
 
     place->guid = *guid;
     place->known = ngx_mapi_server_by_name(mscf, &database.server);
+    place->said = ngx_mapi_learn_said(mmcf, &database.server);
 
     place->name_len = ngx_min(database.name.len, NGX_MAPI_DATABASE_MAX);
     ngx_memcpy(place->name, database.name.data, place->name_len);

@@ -166,6 +166,8 @@ ngx_mapi_take_road(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
         return NGX_DECLINED;
     }
 
+    ngx_mapi_learn_find(r, ctx);
+
     if (ctx->mscf->reject
         && ctx->auth.token.len
         && ctx->identity.kind != mapi_identity_none
@@ -320,6 +322,8 @@ ngx_mapi_init_process(ngx_cycle_t *cycle)
         return NGX_OK;
     }
 
+    ngx_mapi_learn_init_process(cycle);
+
     if (ngx_mapi_health_init_process(cycle) != NGX_OK) {
         return NGX_ERROR;
     }
@@ -332,6 +336,7 @@ static void
 ngx_mapi_exit_process(ngx_cycle_t *cycle)
 {
     ngx_mapi_health_exit_process(cycle);
+    ngx_mapi_learn_exit_process(cycle);
     ngx_mapi_pin_exit_process(cycle);
     ngx_mapi_locate_exit_process(cycle);
     ngx_mapi_affinity_exit_process(cycle);

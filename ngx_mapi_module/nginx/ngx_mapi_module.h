@@ -46,6 +46,7 @@
 
 typedef struct ngx_mapi_zone_s    ngx_mapi_zone_t;
 typedef struct ngx_mapi_health_s  ngx_mapi_health_t;
+typedef struct ngx_mapi_learned_s ngx_mapi_learned_t;
 
 
 typedef enum {
@@ -118,6 +119,7 @@ typedef enum {
     ngx_mapi_route_none = 0,
     ngx_mapi_route_handshake,
     ngx_mapi_route_pinned,
+    ngx_mapi_route_learned,
     ngx_mapi_route_directory,
     ngx_mapi_route_affinity,
     ngx_mapi_route_balance
@@ -141,6 +143,7 @@ typedef struct {
     ngx_str_t                  name;      /* Fqdn, or host: shown and hashed */
     ngx_str_t                  short_name;/* Name in the directory, or empty */
     u_char                    *name_buf;  /* 2 * NGX_MAPI_NAME_MAX */
+    uint64_t                   hash;      /* of host, with the zone's key */
 } ngx_mapi_server_t;
 
 
@@ -176,6 +179,7 @@ typedef struct {
     mapi_guid_t                guid;
     uint64_t                   generation; /* 0: an empty slot */
     ngx_int_t                  known;
+    uint64_t                   said;       /* hash of the mounted server */
     size_t                     name_len;
     u_char                     name[NGX_MAPI_DATABASE_MAX];
     ngx_uint_t                 ncopies;
@@ -211,6 +215,7 @@ typedef struct {
     time_t                     refreshed;
     ngx_mapi_place_t          *places;    /* NGX_MAPI_PLACES */
     ngx_uint_t                 all_fail;  /* and the log says so */
+    ngx_uint_t                 foreign;   /* a target was none of ours, said */
 } ngx_mapi_srv_conf_t;
 
 
@@ -282,6 +287,8 @@ typedef struct {
     mapi_guid_t                database_guid;
     ngx_str_t                  database;
     ngx_int_t                  known;          /* server's index, or -1 */
+    uint64_t                   said;           /* by the directory, as hash */
+    ngx_int_t                  learned;        /* server's index, or -1 */
     ngx_uint_t                 ncopies;
     ngx_int_t                 *copies;         /* servers' indices */
 
@@ -442,6 +449,15 @@ ngx_uint_t ngx_mapi_pin_has(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
 
 /* the attempt that a link in mscf->requests belongs to */
 ngx_peer_connection_t *ngx_mapi_pin_peer_of(ngx_queue_t *q);
+
+/* learn: where databases are, by the word of servers */
+ngx_int_t ngx_mapi_learn_init_zone(ngx_slab_pool_t *shpool,
+    ngx_mapi_zone_t *zone);
+void ngx_mapi_learn_init_process(ngx_cycle_t *cycle);
+uint64_t ngx_mapi_learn_said(ngx_mapi_main_conf_t *mmcf, mapi_str_t *server);
+void ngx_mapi_learn_find(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
+void ngx_mapi_learn(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
+void ngx_mapi_learn_exit_process(ngx_cycle_t *cycle);
 
 /* zone, health: active checks, and what they found applied to the peers */
 char *ngx_mapi_set_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);

@@ -51,7 +51,8 @@ static ngx_uint_t ngx_mapi_select_fit(ngx_mapi_select_t *s, ngx_uint_t i);
  * The rules of selection, the first that decides:
  *
  *   an open handshake, then a logon elsewhere: ngx_mapi_pin_select();
- *   known place: the server where the database is mounted;
+ *   known place: the server where the database is mounted, by the word of a
+ *   server, else by the directory's;
  *   it is not alive, drained or elsewhere: what "fallback" says;
  *   unknown place: the cookie's server, else rendezvous hash;
  *   no server passes its check: as if all of them did.
@@ -80,10 +81,11 @@ ngx_mapi_select(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
         ngx_mapi_select_report(r, &s);
     }
 
-    if (ctx->located) {
+    if (ctx->located || ctx->learned >= 0) {
 
         n = ngx_mapi_select_known(&s);
-        ctx->route = ngx_mapi_route_directory;
+        ctx->route = (ctx->learned >= 0) ? ngx_mapi_route_learned
+                                         : ngx_mapi_route_directory;
 
         if (n < 0) {
             n = ngx_mapi_select_instead(r, &s);
@@ -379,7 +381,7 @@ ngx_mapi_select_known(ngx_mapi_select_t *s)
 {
     ngx_int_t  n;
 
-    n = s->ctx->known;
+    n = (s->ctx->learned >= 0) ? s->ctx->learned : s->ctx->known;
 
     if (n < 0) {
         return -1;

@@ -135,7 +135,8 @@ ngx_mapi_affinity_wanted(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
         || ctx->identity.kind == mapi_identity_none
         || ctx->server < 0
         || ctx->server != ctx->preferred
-        || (ctx->located && ctx->mlcf->affinity != ngx_mapi_affinity_on)
+        || ((ctx->located || ctx->learned >= 0)
+            && ctx->mlcf->affinity != ngx_mapi_affinity_on)
         || r->headers_out.status == NGX_HTTP_UNAUTHORIZED)
     {
         return 0;

@@ -74,6 +74,7 @@ static ngx_str_t  ngx_mapi_route_names[] = {
     ngx_string("none"),
     ngx_string("handshake"),
     ngx_string("pinned"),
+    ngx_string("learned"),
     ngx_string("directory"),
     ngx_string("affinity"),
     ngx_string("balance")

@@ -115,6 +115,10 @@ ngx_mapi_zone_init(ngx_shm_zone_t *shm_zone, void *data)
 
     ngx_queue_init(&zone->health);
 
+    if (ngx_mapi_learn_init_zone(shpool, zone) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
     shpool->data = zone;
     mmcf->zone = zone;
 
