@@ -271,6 +271,49 @@ like(said(), qr/^200 /, 'owner mode has the same page');
 }
 
 
+# but not one that has failed, and is full of what was asked all the same
+
+{
+    front_end('', alive => [], upstream => "zone z 256k;\nmapi;\n"
+              . 'server 127.0.0.11:%PORT% max_conns=2 max_fails=1 '
+              . 'fail_timeout=4s; server 127.0.0.12:%PORT% down;');
+    my $server = listen_on('127.0.0.11', $backend);
+    my @ends;
+
+    for my $fails (0, 1, 0) {
+        my $client = connect_to($port);
+        $client->send(post(mailbox_id(1)));
+        my $peer = $server->accept;
+        $peer->read_request;
+
+        if ($fails) {
+            like(said(), qr/^200 /, 'a server is full');
+            $peer->close;
+            is($client->read_answer->{status}, 503, '... it fails');
+        }
+
+        push @ends, $client, $peer;
+    }
+
+    is(said(), 'closed', '... it is full again');
+    $_->close for @ends, $server;
+}
+
+
+# active checks need no request
+
+{
+    front_end('', alive => [], http => "mapi_zone mapi 1m;",
+              upstream => "mapi;\nmapi_health_check type=tcp interval=100ms "
+                          . "timeout=1s fails=2 passes=2;\n%SERVERS%");
+    ok(wait_for { said() eq 'closed' }, 'servers that fail their checks');
+    my $server = listen_on('127.0.0.12', $backend);
+    ok(wait_for { said() =~ /^200 / }, '... one passes');
+    $server->close;
+    ok(wait_for { said() eq 'closed' }, '... and fails again');
+}
+
+
 # what the directory says: with the next request, in every worker
 
 front_end("worker_processes 2;\n", http => $known);

@@ -23,10 +23,13 @@ typedef struct {
     ngx_http_upstream_srv_conf_t  *upstream;
     ngx_http_request_t        *pins;       /* NULL: they have no word in it */
     ngx_uint_t                 all_fail;   /* rule 6: none passes its check */
+    ngx_uint_t                 busy;       /* pass, but are at max_conns */
     u_char                     fitness[NGX_MAPI_SERVERS_MAX];
 } ngx_mapi_select_t;
 
 
+static void ngx_mapi_select_begin(ngx_mapi_select_t *s, ngx_mapi_ctx_t *ctx,
+    ngx_http_upstream_srv_conf_t *us);
 static void ngx_mapi_select_look(ngx_mapi_select_t *s,
     ngx_http_upstream_srv_conf_t *us, ngx_mapi_tried_t *tried);
 static void ngx_mapi_select_report(ngx_http_request_t *r,
@@ -45,6 +48,7 @@ static ngx_int_t ngx_mapi_select_hash(ngx_http_request_t *r,
 static ngx_int_t ngx_mapi_select_best(ngx_mapi_select_t *s,
     mapi_str_t *identity, ngx_uint_t backup, mapi_server_state_e state);
 static ngx_uint_t ngx_mapi_select_fit(ngx_mapi_select_t *s, ngx_uint_t i);
+static ngx_uint_t ngx_mapi_peer_passes(ngx_http_upstream_rr_peer_t *peer);
 
 
 /*
@@ -65,14 +69,10 @@ ngx_mapi_select(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     ngx_int_t          n;
     ngx_mapi_select_t  s;
 
-    s.ctx = ctx;
-    s.mscf = ctx->mscf;
-    s.servers = ctx->mscf->servers.elts;
-    s.upstream = us;
-    s.pins = (tried == NULL && s.mscf->pin && !ctx->observe) ? r : NULL;
+    ngx_mapi_select_begin(&s, ctx, us);
 
-    if (s.mscf->health) {
-        ngx_mapi_health_apply(us);
+    if (tried == NULL && s.mscf->pin && !ctx->observe) {
+        s.pins = r;
     }
 
     ngx_mapi_select_look(&s, us, tried);
@@ -148,32 +148,29 @@ ngx_mapi_select_pin(ngx_mapi_select_t *s, ngx_int_t n)
 ngx_uint_t
 ngx_mapi_select_alive(ngx_mapi_ctx_t *ctx, ngx_http_upstream_srv_conf_t *us)
 {
-    ngx_uint_t         i;
     ngx_mapi_select_t  s;
 
-    s.ctx = ctx;
-    s.mscf = ctx->mscf;
-    s.servers = ctx->mscf->servers.elts;
-    s.upstream = us;
-    s.pins = NULL;
-
-    if (s.mscf->health) {
-        ngx_mapi_health_apply(us);
-    }
-
+    ngx_mapi_select_begin(&s, ctx, us);
     ngx_mapi_select_look(&s, us, NULL);
 
-    for (i = 0; i < s.mscf->servers.nelts; i++) {
+    return !s.all_fail || s.busy;
+}
 
-        if (ngx_mapi_server_state(&s.servers[i]) != mapi_server_offline
-            && (s.fitness[i] == ngx_mapi_server_alive
-                || s.fitness[i] == ngx_mapi_server_full))
-        {
-            return 1;
-        }
+
+static void
+ngx_mapi_select_begin(ngx_mapi_select_t *s, ngx_mapi_ctx_t *ctx,
+    ngx_http_upstream_srv_conf_t *us)
+{
+    s->ctx = ctx;
+    s->mscf = ctx->mscf;
+    s->servers = ctx->mscf->servers.elts;
+    s->upstream = us;
+    s->pins = NULL;
+    s->busy = 0;
+
+    if (s->mscf->health) {
+        ngx_mapi_health_apply(us);
     }
-
-    return 0;
 }
 
 
@@ -286,8 +283,15 @@ ngx_mapi_select_look_group(ngx_mapi_select_t *s,
         } else if (ngx_mapi_peer_usable(peer, 1)) {
             fitness = ngx_mapi_server_failing;
 
-        } else if (peer->down == 0) {
+        } else if ((peer->down & ~(ngx_uint_t) NGX_MAPI_PEER_DRAIN) == 0) {
             fitness = ngx_mapi_server_full;
+
+            if (ngx_mapi_peer_passes(peer)
+                && ngx_mapi_server_state(&s->servers[n])
+                   != mapi_server_offline)
+            {
+                s->busy = 1;
+            }
 
         } else {
             continue;
@@ -319,10 +323,13 @@ ngx_mapi_peer_usable(ngx_http_upstream_rr_peer_t *peer, ngx_uint_t any)
         return 0;
     }
 
-    if (any) {
-        return 1;
-    }
+    return any || ngx_mapi_peer_passes(peer);
+}
 
+
+static ngx_uint_t
+ngx_mapi_peer_passes(ngx_http_upstream_rr_peer_t *peer)
+{
     if (peer->down & NGX_MAPI_PEER_DEAD) {
         return 0;
     }
