@@ -77,7 +77,7 @@ ngx_mapi_health_parameter(ngx_conf_t *cf, ngx_mapi_health_t *health,
 
     rc = NGX_ERROR;
 
-    if (ngx_mapi_health_is(value, "uri=/")) {
+    if (ngx_mapi_health_is(value, "uri=") && value->data[4] == '/') {
         health->uri.data = value->data + 4;
         health->uri.len = value->len - 4;
         rc = NGX_OK;
