@@ -379,6 +379,13 @@ mapi_auth_names_connection(const unsigned char *p, const unsigned char *end)
 }
 
 
+int
+mapi_auth_challenge_offers(const unsigned char *p, size_t len)
+{
+    return mapi_auth_names_connection(p, p + len);
+}
+
+
 size_t
 mapi_auth_strip_challenges(unsigned char *dst, const unsigned char *p,
     size_t len)

@@ -47,6 +47,9 @@ int mapi_auth_is_connection(const mapi_auth_t *a);
  */
 int mapi_auth_challenge_taints(const unsigned char *p, size_t len);
 
+/* 1 if the value names one of those schemes, with or without a token */
+int mapi_auth_challenge_offers(const unsigned char *p, size_t len);
+
 /*
  * Copies a WWW-Authenticate value to dst (len bytes) without the challenges
  * of those schemes, with or without a token; the others stay as they were.

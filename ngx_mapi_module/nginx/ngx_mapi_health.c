@@ -16,6 +16,11 @@
 #define NGX_MAPI_HEALTH_LEASE  3000    /* without renewal it is anybody's */
 #define NGX_MAPI_HEALTH_TICK   500
 
+/* what a certificate brought: a change for the workers, and what is logged */
+#define NGX_MAPI_NEWS_CHANGE   1
+#define NGX_MAPI_NEWS_DIFFERS  2
+#define NGX_MAPI_NEWS_ENDING   4
+
 
 static void ngx_mapi_health_tick(ngx_event_t *ev);
 static ngx_uint_t ngx_mapi_health_has_lease(ngx_mapi_zone_t *zone);
@@ -36,6 +41,10 @@ static ngx_mapi_health_record_t *ngx_mapi_health_find(ngx_mapi_zone_t *zone,
     ngx_str_t *upstream, ngx_str_t *name);
 static ngx_mapi_verdict_e ngx_mapi_health_verdict(ngx_mapi_health_t *health,
     ngx_mapi_health_record_t *record, ngx_mapi_check_e check);
+static ngx_uint_t ngx_mapi_health_news_of_cert(ngx_mapi_health_t *health,
+    ngx_mapi_health_record_t *record, ngx_mapi_cert_t *cert);
+static void ngx_mapi_health_report_cert(ngx_mapi_health_target_t *target,
+    ngx_mapi_cert_t *cert, ngx_uint_t news);
 static void ngx_mapi_health_report(ngx_mapi_health_target_t *target,
     ngx_mapi_health_record_t *record, ngx_mapi_verdict_e verdict);
 
@@ -444,8 +453,9 @@ ngx_mapi_health_due(ngx_event_t *ev)
 
 void
 ngx_mapi_health_done(ngx_mapi_health_target_t *target, ngx_mapi_check_e check,
-    ngx_uint_t status, u_char *body, size_t len, time_t certificate)
+    ngx_uint_t status, u_char *body, size_t len, ngx_mapi_cert_t *cert)
 {
+    ngx_uint_t                 news;
     ngx_mapi_verdict_e         verdict, before;
     ngx_mapi_main_conf_t      *mmcf;
     ngx_mapi_health_record_t  *record;
@@ -481,21 +491,143 @@ ngx_mapi_health_done(ngx_mapi_health_target_t *target, ngx_mapi_check_e check,
     record->body_len = (u_short) len;
     ngx_memcpy(record->body, body, len);
 
-    if (certificate) {
-        record->certificate = certificate;
-    }
+    news = ngx_mapi_health_news_of_cert(target->health, record, cert);
 
     if (verdict != before) {
         record->verdict = verdict;
         record->changed = ngx_time();
+    }
+
+    if (verdict != before || (news & NGX_MAPI_NEWS_CHANGE)) {
         (void) ngx_atomic_fetch_add(&mmcf->zone->generation, 1);
     }
 
     ngx_shmtx_unlock(&mmcf->shpool->mutex);
 
+    if (news & ~NGX_MAPI_NEWS_CHANGE) {
+        ngx_mapi_health_report_cert(target, cert, news);
+    }
+
     if (verdict != before) {
         ngx_mapi_health_report(target, record, verdict);
     }
+}
+
+
+/*
+ * What a certificate changes, with the mutex held.  A server that offers no
+ * logon of connections need not have the listener's.
+ */
+
+static ngx_uint_t
+ngx_mapi_health_news_of_cert(ngx_mapi_health_t *health,
+    ngx_mapi_health_record_t *record, ngx_mapi_cert_t *cert)
+{
+    ngx_uint_t  differs, news;
+
+    news = 0;
+
+    if (cert->end) {
+
+        if (ngx_memcmp(record->cert.digest, cert->digest,
+                       NGX_MAPI_CERT_DIGEST)
+            != 0)
+        {
+            record->cert = *cert;
+            record->warned = 0;
+            record->ending = 0;
+        }
+
+        /* the listeners' may be others since a reload */
+
+        differs = ngx_mapi_cert_differs(health, cert);
+
+        if (differs != record->differs) {
+            record->differs = differs;
+            record->warned = 0;
+            news |= NGX_MAPI_NEWS_CHANGE;
+        }
+
+        if (!record->ending
+            && cert->end - ngx_time() < NGX_MAPI_CERT_DAYS * 86400)
+        {
+            record->ending = 1;
+            news |= NGX_MAPI_NEWS_ENDING;
+        }
+    }
+
+    if (record->differs && record->offers && !record->warned) {
+        record->warned = 1;
+        news |= NGX_MAPI_NEWS_DIFFERS|NGX_MAPI_NEWS_CHANGE;
+    }
+
+    return news;
+}
+
+
+static void
+ngx_mapi_health_report_cert(ngx_mapi_health_target_t *target,
+    ngx_mapi_cert_t *cert, ngx_uint_t news)
+{
+    if (news & NGX_MAPI_NEWS_DIFFERS) {
+        ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,
+                      "mapi: server %V of upstream \"%V\" has another "
+                      "certificate than the listener: with Extended "
+                      "Protection its clients cannot log on by NTLM or "
+                      "Kerberos; install the same certificate on both",
+                      &target->name, &target->upstream->host);
+    }
+
+    if (news & NGX_MAPI_NEWS_ENDING) {
+        ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,
+                      "mapi: the certificate of server %V of upstream \"%V\" "
+                      "ends in %T days", &target->name,
+                      &target->upstream->host,
+                      (cert->end - ngx_time()) / 86400);
+    }
+}
+
+
+/*
+ * A server offers logons of connections: noted once for each, from the answers
+ * that pass.
+ */
+
+void
+ngx_mapi_health_offers(ngx_http_upstream_srv_conf_t *us, ngx_str_t *name)
+{
+    ngx_mapi_main_conf_t      *mmcf;
+    ngx_mapi_health_record_t  *record;
+
+    mmcf = ngx_http_cycle_get_module_main_conf(ngx_cycle, ngx_mapi_module);
+
+    ngx_shmtx_lock(&mmcf->shpool->mutex);
+
+    record = ngx_mapi_health_find(mmcf->zone, &us->host, name);
+
+    if (record) {
+        record->offers = 1;
+    }
+
+    ngx_shmtx_unlock(&mmcf->shpool->mutex);
+}
+
+
+ngx_uint_t
+ngx_mapi_health_mismatch_of(ngx_mapi_main_conf_t *mmcf, ngx_str_t *upstream,
+    ngx_str_t *name)
+{
+    ngx_uint_t                 mismatch;
+    ngx_mapi_health_record_t  *record;
+
+    ngx_shmtx_lock(&mmcf->shpool->mutex);
+
+    record = ngx_mapi_health_find(mmcf->zone, upstream, name);
+    mismatch = record && record->differs && record->offers;
+
+    ngx_shmtx_unlock(&mmcf->shpool->mutex);
+
+    return mismatch;
 }
 
 

@@ -16,6 +16,16 @@
 #define NGX_MAPI_HEALTH_CODES  8       /* expect= */
 #define NGX_MAPI_HEALTH_BODY   64      /* first bytes kept of an answer */
 #define NGX_MAPI_HEALTH_READ   8192    /* of an answer looked at */
+#define NGX_MAPI_HEALTH_CERTS  16      /* of the listeners */
+
+#define NGX_MAPI_CERT_DIGEST   32      /* SHA-256 */
+#define NGX_MAPI_CERT_DAYS     14      /* before its end it is warned of */
+
+
+typedef struct {
+    u_char              digest[NGX_MAPI_CERT_DIGEST];
+    time_t              end;           /* 0: no certificate */
+} ngx_mapi_cert_t;
 
 
 /* what a single check found */
@@ -54,7 +64,11 @@ typedef struct {
     ngx_msec_t          latency;
     time_t              checked;
     time_t              changed;
-    time_t              certificate;   /* its end, 0: none seen */
+    ngx_mapi_cert_t     cert;          /* last one that was seen */
+    unsigned            differs:1;     /* from all of the listeners' */
+    unsigned            offers:1;      /* NTLM or Negotiate, in a 401 */
+    unsigned            warned:1;      /* of both */
+    unsigned            ending:1;      /* and of its end */
     u_short             body_len;
     u_char              body[NGX_MAPI_HEALTH_BODY];
 
@@ -101,10 +115,16 @@ struct ngx_mapi_health_s {
     unsigned            tcp:1;
     unsigned            verify:1;
     unsigned            mandatory:1;
+    unsigned            avoid:1;       /* mismatch=avoid */
 
 #if (NGX_HTTP_SSL)
     ngx_ssl_t          *ssl;
 #endif
+
+    /* of the server blocks that lead here */
+    ngx_mapi_cert_t     certs[NGX_MAPI_HEALTH_CERTS];
+    ngx_uint_t          ncerts;
+    unsigned            incomparable:1;
 
     /* of this worker */
     ngx_queue_t         targets;       /* while it is the one that checks */
@@ -145,12 +165,25 @@ void ngx_mapi_health_start(ngx_mapi_health_target_t *target);
 void ngx_mapi_health_abort(ngx_mapi_health_target_t *target);
 
 /*
- * What a check found: status (0: none), first bytes of the body, end of the
- * certificate (0: none).
+ * What a check found: status (0: none), first bytes of the body, and the
+ * certificate.
  */
 void ngx_mapi_health_done(ngx_mapi_health_target_t *target,
     ngx_mapi_check_e check, ngx_uint_t status, u_char *body, size_t len,
-    time_t certificate);
+    ngx_mapi_cert_t *cert);
+
+/* certificates of listeners and servers, for Extended Protection */
+ngx_uint_t ngx_mapi_cert_differs(ngx_mapi_health_t *health,
+    ngx_mapi_cert_t *c);
+#if (NGX_HTTP_SSL)
+ngx_int_t ngx_mapi_cert_init(ngx_conf_t *cf, ngx_http_upstream_srv_conf_t *us,
+    ngx_mapi_health_t *health);
+ngx_int_t ngx_mapi_cert_read(X509 *cert, ngx_mapi_cert_t *c);
+#endif
+
+/* what is known of an address besides the verdict: flags of the record */
+ngx_uint_t ngx_mapi_health_mismatch_of(ngx_mapi_main_conf_t *mmcf,
+    ngx_str_t *upstream, ngx_str_t *name);
 
 
 #endif /* _NGX_MAPI_HEALTH_H_INCLUDED_ */

@@ -21,6 +21,8 @@ static void ngx_mapi_health_servers(ngx_http_upstream_srv_conf_t *us,
     ngx_mapi_srv_conf_t *mscf);
 static void ngx_mapi_health_outage(ngx_http_upstream_srv_conf_t *us,
     ngx_mapi_srv_conf_t *mscf, ngx_uint_t all_fail);
+static void ngx_mapi_health_avoid(ngx_http_upstream_srv_conf_t *us,
+    ngx_mapi_srv_conf_t *mscf, ngx_mapi_main_conf_t *mmcf);
 static void ngx_mapi_health_end_hanging(ngx_mapi_srv_conf_t *mscf,
     ngx_http_upstream_rr_peer_t *peer);
 
@@ -50,6 +52,10 @@ ngx_mapi_health_apply(ngx_http_upstream_srv_conf_t *us)
 
     ngx_mapi_health_mark(us, mscf, mmcf);
     ngx_mapi_health_servers(us, mscf);
+
+    if (health->avoid) {
+        ngx_mapi_health_avoid(us, mscf, mmcf);
+    }
 }
 
 
@@ -221,6 +227,64 @@ ngx_mapi_health_servers(ngx_http_upstream_srv_conf_t *us,
     for (i = 0; i < mscf->servers.nelts; i++) {
         if (active[i]) {
             servers[i].draining = 0;
+        }
+    }
+}
+
+
+/*
+ * mismatch=avoid: a server with another certificate is left as if it drained,
+ * while there is one with the right one.
+ */
+
+static void
+ngx_mapi_health_avoid(ngx_http_upstream_srv_conf_t *us,
+    ngx_mapi_srv_conf_t *mscf, ngx_mapi_main_conf_t *mmcf)
+{
+    ngx_int_t                      n;
+    ngx_uint_t                     i, matching;
+    ngx_mapi_server_t             *servers;
+    ngx_http_upstream_rr_peer_t   *peer;
+    ngx_http_upstream_rr_peers_t  *peers;
+    u_char                         differs[NGX_MAPI_SERVERS_MAX];
+    u_char                         lives[NGX_MAPI_SERVERS_MAX];
+
+    servers = mscf->servers.elts;
+    ngx_memzero(differs, mscf->servers.nelts);
+    ngx_memzero(lives, mscf->servers.nelts);
+
+    for (peers = us->peer.data; peers; peers = peers->next) {
+
+        ngx_http_upstream_rr_peers_rlock(peers);
+
+        for (peer = peers->peer; peer; peer = peer->next) {
+
+            n = ngx_mapi_server_of_peer(mscf, peer, 0);
+
+            if (n < 0 || peer->down) {
+                continue;
+            }
+
+            lives[n] = 1;
+
+            if (ngx_mapi_health_mismatch_of(mmcf, &us->host, &peer->name)) {
+                differs[n] = 1;
+            }
+        }
+
+        ngx_http_upstream_rr_peers_unlock(peers);
+    }
+
+    matching = 0;
+
+    for (i = 0; i < mscf->servers.nelts; i++) {
+        matching += lives[i] && !differs[i]
+                    && servers[i].state == mapi_server_active;
+    }
+
+    for (i = 0; matching && i < mscf->servers.nelts; i++) {
+        if (differs[i]) {
+            servers[i].draining = 1;
         }
     }
 }

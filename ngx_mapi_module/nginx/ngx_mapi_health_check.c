@@ -28,7 +28,8 @@ static void ngx_mapi_health_close(ngx_mapi_health_target_t *target);
 #if (NGX_HTTP_SSL)
 static void ngx_mapi_health_handshake(ngx_mapi_health_target_t *target);
 static void ngx_mapi_health_handshaken(ngx_connection_t *c);
-static time_t ngx_mapi_health_certificate(ngx_connection_t *c);
+static void ngx_mapi_health_certificate(ngx_connection_t *c,
+    ngx_mapi_cert_t *kept);
 #endif
 
 
@@ -208,23 +209,21 @@ ngx_mapi_health_handshaken(ngx_connection_t *c)
 }
 
 
-static time_t
-ngx_mapi_health_certificate(ngx_connection_t *c)
+static void
+ngx_mapi_health_certificate(ngx_connection_t *c, ngx_mapi_cert_t *kept)
 {
-    X509       *cert;
-    time_t      end;
-    struct tm   tm;
+    X509  *cert;
 
     cert = SSL_get_peer_certificate(c->ssl->connection);
     if (cert == NULL) {
-        return 0;
+        return;
     }
 
-    end = ASN1_TIME_to_tm(X509_get0_notAfter(cert), &tm) == 1 ? timegm(&tm)
-                                                              : 0;
-    X509_free(cert);
+    if (ngx_mapi_cert_read(cert, kept) != NGX_OK) {
+        kept->end = 0;
+    }
 
-    return end;
+    X509_free(cert);
 }
 
 #endif
@@ -475,10 +474,10 @@ static void
 ngx_mapi_health_end(ngx_mapi_health_target_t *target, ngx_mapi_check_e check,
     ngx_uint_t status, u_char *body, size_t len)
 {
-    u_char   kept[NGX_MAPI_HEALTH_BODY];
-    time_t   certificate;
+    u_char           kept[NGX_MAPI_HEALTH_BODY];
+    ngx_mapi_cert_t  cert;
 
-    certificate = 0;
+    ngx_memzero(&cert, sizeof(ngx_mapi_cert_t));
 
     len = ngx_min(len, NGX_MAPI_HEALTH_BODY);
 
@@ -490,13 +489,13 @@ ngx_mapi_health_end(ngx_mapi_health_target_t *target, ngx_mapi_check_e check,
     if (target->peer.connection && target->peer.connection->ssl
         && target->peer.connection->ssl->handshaked)
     {
-        certificate = ngx_mapi_health_certificate(target->peer.connection);
+        ngx_mapi_health_certificate(target->peer.connection, &cert);
     }
 #endif
 
     ngx_mapi_health_close(target);
 
-    ngx_mapi_health_done(target, check, status, kept, len, certificate);
+    ngx_mapi_health_done(target, check, status, kept, len, &cert);
 }
 
 

@@ -134,6 +134,12 @@ ngx_mapi_health_parameter(ngx_conf_t *cf, ngx_mapi_health_t *health,
         health->plain = 1;
         rc = NGX_OK;
 
+    } else if (ngx_strcmp(value->data, "mismatch=avoid") == 0
+               || ngx_strcmp(value->data, "mismatch=ignore") == 0)
+    {
+        health->avoid = (value->data[9] == 'a');
+        rc = NGX_OK;
+
     } else if (ngx_strcmp(value->data, "mandatory") == 0) {
         health->mandatory = 1;
         rc = NGX_OK;
@@ -148,7 +154,8 @@ ngx_mapi_health_parameter(ngx_conf_t *cf, ngx_mapi_health_t *health,
                        "\"interval=5s\", \"timeout=4s\", \"fails=3\", "
                        "\"passes=2\", \"port=N\", \"plain\", \"host=NAME\", "
                        "\"verify=on\", \"expect=200\", \"match=TEXT\", "
-                       "\"type=tcp\" or \"mandatory\"", value);
+                       "\"type=tcp\", \"mandatory\" or \"mismatch=avoid\"",
+                       value);
 
     return NGX_CONF_ERROR;
 }
@@ -265,6 +272,11 @@ ngx_mapi_health_init(ngx_conf_t *cf, ngx_http_upstream_srv_conf_t *us)
     ngx_mapi_health_max_fails(us);
 
 #if (NGX_HTTP_SSL)
+
+    if (ngx_mapi_cert_init(cf, us, mscf->health) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
     return ngx_mapi_health_ssl(cf, us, mscf->health);
 #else
     return NGX_OK;

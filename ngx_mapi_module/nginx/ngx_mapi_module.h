@@ -209,6 +209,7 @@ typedef struct {
 
     ngx_mapi_health_t         *health;    /* mapi_health_check, or NULL */
     ngx_queue_t                requests;  /* in flight, if there are checks */
+    time_t                     offered;   /* NTLM, Negotiate: last noted */
 
     /* of this worker: what the servers' directory fields were made from */
     uint64_t                   generation;
@@ -471,6 +472,9 @@ void ngx_mapi_health_apply(ngx_http_upstream_srv_conf_t *us);
 ngx_uint_t ngx_mapi_health_verdict_of(ngx_mapi_main_conf_t *mmcf,
     ngx_str_t *upstream, ngx_str_t *name);
 ngx_uint_t ngx_mapi_health_all_fail(ngx_mapi_health_t *health);
+
+/* an address has offered NTLM or Negotiate */
+void ngx_mapi_health_offers(ngx_http_upstream_srv_conf_t *us, ngx_str_t *name);
 
 /* stick: opens the request's cookie into ctx->affinity; seals the answer's */
 void ngx_mapi_affinity_read(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);

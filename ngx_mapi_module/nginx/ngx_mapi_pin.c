@@ -38,6 +38,8 @@ static ngx_uint_t ngx_mapi_pin_can_keep(ngx_mapi_pin_data_t *pd,
     ngx_peer_connection_t *pc, ngx_uint_t state);
 static ngx_mapi_pin_state_e ngx_mapi_pin_state(ngx_mapi_pin_data_t *pd,
     ngx_uint_t token);
+static void ngx_mapi_pin_note_offer(ngx_mapi_pin_data_t *pd,
+    ngx_peer_connection_t *pc);
 static void ngx_mapi_pin_notify(ngx_peer_connection_t *pc, void *data,
     ngx_uint_t type);
 static void ngx_mapi_pin_discard(ngx_peer_connection_t *pc);
@@ -383,6 +385,10 @@ ngx_mapi_pin_free_peer(ngx_peer_connection_t *pc, void *data,
     if (pd->linked) {
         ngx_queue_remove(&pd->link);
         pd->linked = 0;
+
+        if (u->headers_in.status_n == NGX_HTTP_UNAUTHORIZED) {
+            ngx_mapi_pin_note_offer(pd, pc);
+        }
     }
 
     /* with active checks only connecting tells more than they do */
@@ -537,6 +543,48 @@ ngx_mapi_pin_state(ngx_mapi_pin_data_t *pd, ngx_uint_t token)
     }
 
     return ngx_mapi_pin_logged_on;
+}
+
+
+/* for who compares certificates: logons of connections are what needs them */
+
+static void
+ngx_mapi_pin_note_offer(ngx_mapi_pin_data_t *pd, ngx_peer_connection_t *pc)
+{
+    ngx_uint_t            i;
+    ngx_list_part_t      *part;
+    ngx_table_elt_t      *h;
+    ngx_mapi_srv_conf_t  *mscf;
+
+    mscf = ngx_http_conf_upstream_srv_conf(pd->upstream, ngx_mapi_module);
+
+    /* a 401 is no rare thing, and this takes a lock: one a second will do */
+
+    if (mscf->offered == ngx_time()) {
+        return;
+    }
+
+    for (part = &pd->request->upstream->headers_in.headers.part;
+         part;
+         part = part->next)
+    {
+        h = part->elts;
+
+        for (i = 0; i < part->nelts; i++) {
+            if (h[i].key.len == sizeof("WWW-Authenticate") - 1
+                && ngx_strncasecmp(h[i].key.data,
+                                   (u_char *) "WWW-Authenticate",
+                                   sizeof("WWW-Authenticate") - 1)
+                   == 0
+                && mapi_auth_challenge_offers(h[i].value.data,
+                                              h[i].value.len))
+            {
+                mscf->offered = ngx_time();
+                ngx_mapi_health_offers(pd->upstream, pc->name);
+                return;
+            }
+        }
+    }
 }
 
 
