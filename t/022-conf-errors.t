@@ -1211,7 +1211,7 @@ mapi:
 ::road('')
 --- must_die
 --- error_log
-invalid parameter "expect=2xx": write "uri=/...", "interval=5s", "timeout=4s", "fails=3", "passes=2", "port=N", "plain", "host=NAME", "verify=on", "expect=200", "match=TEXT", "type=tcp" or "mandatory" in
+invalid parameter "expect=2xx": write "uri=/...", "interval=5s", "timeout=4s", "fails=3", "passes=2", "port=N", "plain", "host=NAME", "verify=on", "expect=200", "match=TEXT", "type=tcp", "mandatory" or "mismatch=avoid" in
 
 
 

@@ -39,7 +39,7 @@ for my $case ([ 'mapi', 'mapi;', 1 ], [ 'zone', "zone z 256k;\nmapi;", 1 ],
         local $ENV{NSS_WRAPPER_HOSTS} = $hosts;
 
         # sanitizers cannot bear it
-        local $ENV{NSS_WRAPPER_DISABLE_DEEP_BIND} = 1;
+        local $ENV{NSS_WRAPPER_DISABLE_DEEPBIND} = 1;
 
         $front = start_nginx($name, road_http(port => $port,
             backend => $backend, alive => [], mapi => $mapi ? 'on' : 'off',
