@@ -52,6 +52,11 @@
 #define ngx_mapi_peers_changed(rrp)                                           \
     ((rrp)->peers->config && (rrp)->config != *(rrp)->peers->config)
 
+#define ngx_mapi_peers_config(peers)                                          \
+    ((peers)->config ? *(peers)->config : 0)
+
+#define ngx_mapi_peers_resolve(peers)  (peers)->resolve
+
 #define ngx_mapi_peers_adopt(rrp)                                             \
     (rrp)->config = (rrp)->peers->config ? *(rrp)->peers->config : 0
 
@@ -61,6 +66,8 @@
 #define ngx_mapi_peer_ref(peers, peer)
 #define ngx_mapi_peer_unref(peers, peer)
 #define ngx_mapi_peers_changed(rrp)  0
+#define ngx_mapi_peers_config(peers)  ((void) (peers), 0)
+#define ngx_mapi_peers_resolve(peers)  NULL
 #define ngx_mapi_peers_adopt(rrp)
 
 #endif

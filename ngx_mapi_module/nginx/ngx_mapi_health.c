@@ -15,6 +15,7 @@
 
 #define NGX_MAPI_HEALTH_LEASE  3000    /* without renewal it is anybody's */
 #define NGX_MAPI_HEALTH_TICK   500
+#define NGX_MAPI_HEALTH_STALE  3600    /* seconds without a check */
 
 /* what a certificate brought: a change for the workers, and what is logged */
 #define NGX_MAPI_NEWS_CHANGE   1
@@ -39,6 +40,7 @@ static ngx_mapi_health_record_t *ngx_mapi_health_record(
     ngx_mapi_main_conf_t *mmcf, ngx_str_t *upstream, ngx_str_t *name);
 static ngx_mapi_health_record_t *ngx_mapi_health_find(ngx_mapi_zone_t *zone,
     ngx_str_t *upstream, ngx_str_t *name);
+static ngx_mapi_verdict_e ngx_mapi_health_kind(ngx_mapi_check_e check);
 static ngx_mapi_verdict_e ngx_mapi_health_verdict(ngx_mapi_health_t *health,
     ngx_mapi_health_record_t *record, ngx_mapi_check_e check);
 static ngx_uint_t ngx_mapi_health_news_of_cert(ngx_mapi_health_t *health,
@@ -128,11 +130,12 @@ ngx_mapi_health_tick(ngx_event_t *ev)
     }
 
     if (ngx_exiting || ngx_terminate) {
-        ngx_mapi_health_stop(cycle);
-        return;
-    }
 
-    if (ngx_mapi_health_has_lease(mmcf->zone)) {
+        /* others check now, but what hangs here is ours to end */
+
+        ngx_mapi_health_stop(cycle);
+
+    } else if (ngx_mapi_health_has_lease(mmcf->zone)) {
 
         if (!ngx_mapi_health_checking) {
             ngx_mapi_health_begin(cycle);
@@ -455,13 +458,19 @@ void
 ngx_mapi_health_done(ngx_mapi_health_target_t *target, ngx_mapi_check_e check,
     ngx_uint_t status, u_char *body, size_t len, ngx_mapi_cert_t *cert)
 {
+    ngx_msec_t                 took;
     ngx_uint_t                 news;
     ngx_mapi_verdict_e         verdict, before;
     ngx_mapi_main_conf_t      *mmcf;
-    ngx_mapi_health_record_t  *record;
+    ngx_mapi_health_record_t  *record, copy;
+
+    /* from start to start */
+
+    took = ngx_current_msec - target->started;
 
     target->timer.handler = ngx_mapi_health_due;
-    ngx_add_timer(&target->timer, target->health->interval);
+    ngx_add_timer(&target->timer, took < target->health->interval
+                                  ? target->health->interval - took : 1);
 
     mmcf = ngx_http_cycle_get_module_main_conf(ngx_cycle, ngx_mapi_module);
 
@@ -496,11 +505,14 @@ ngx_mapi_health_done(ngx_mapi_health_target_t *target, ngx_mapi_check_e check,
     if (verdict != before) {
         record->verdict = verdict;
         record->changed = ngx_time();
+        record->since = ngx_current_msec;
     }
 
     if (verdict != before || (news & NGX_MAPI_NEWS_CHANGE)) {
         (void) ngx_atomic_fetch_add(&mmcf->zone->generation, 1);
     }
+
+    copy = *record;
 
     ngx_shmtx_unlock(&mmcf->shpool->mutex);
 
@@ -509,7 +521,7 @@ ngx_mapi_health_done(ngx_mapi_health_target_t *target, ngx_mapi_check_e check,
     }
 
     if (verdict != before) {
-        ngx_mapi_health_report(target, record, verdict);
+        ngx_mapi_health_report(target, &copy, verdict);
     }
 }
 
@@ -613,27 +625,11 @@ ngx_mapi_health_offers(ngx_http_upstream_srv_conf_t *us, ngx_str_t *name)
 }
 
 
-ngx_uint_t
-ngx_mapi_health_mismatch_of(ngx_mapi_main_conf_t *mmcf, ngx_str_t *upstream,
-    ngx_str_t *name)
-{
-    ngx_uint_t                 mismatch;
-    ngx_mapi_health_record_t  *record;
-
-    ngx_shmtx_lock(&mmcf->shpool->mutex);
-
-    record = ngx_mapi_health_find(mmcf->zone, upstream, name);
-    mismatch = record && record->differs && record->offers;
-
-    ngx_shmtx_unlock(&mmcf->shpool->mutex);
-
-    return mismatch;
-}
-
-
 /*
- * Hysteresis: so many of a kind in a row.  A server that nothing is known of
- * needs one check to be alive, so that a start is quick.
+ * Hysteresis.  A server that nothing is known of needs one check to be alive,
+ * so that a start is quick.  Failures of any kind in a row end that; which kind
+ * it is then is said by those of one kind, since a server that is closed for
+ * maintenance keeps what it has, and an ill one does not.
  */
 
 static ngx_mapi_verdict_e
@@ -642,46 +638,58 @@ ngx_mapi_health_verdict(ngx_mapi_health_t *health,
 {
     ngx_mapi_verdict_e  verdict;
 
-    switch (check) {
+    verdict = ngx_mapi_health_kind(check);
 
-    case ngx_mapi_check_passed:
-        verdict = ngx_mapi_verdict_alive;
-        break;
-
-    case ngx_mapi_check_closed:
-        verdict = ngx_mapi_verdict_draining;
-        break;
-
-    case ngx_mapi_check_wrong:
-        verdict = ngx_mapi_verdict_failing;
-        break;
-
-    default:
-        verdict = ngx_mapi_verdict_dead;
-    }
-
-    /* refused or silent, both are dead */
-
-    if (record->last == check
-        || (verdict == ngx_mapi_verdict_dead
-            && record->last >= ngx_mapi_check_refused))
-    {
-        record->run++;
-
-    } else {
-        record->run = 1;
-    }
+    record->run = (ngx_mapi_health_kind(record->last) == verdict)
+                  ? record->run + 1 : 1;
 
     record->last = check;
 
     if (verdict == ngx_mapi_verdict_alive) {
+        record->bad = 0;
 
         return record->verdict == ngx_mapi_verdict_unknown
                || record->run >= health->passes
-               ? ngx_mapi_verdict_alive : record->verdict;
+               ? verdict : record->verdict;
     }
 
-    return record->run >= health->fails ? verdict : record->verdict;
+    record->bad++;
+
+    if (record->run >= health->fails) {
+        return verdict;
+    }
+
+    if (record->bad >= health->fails
+        && (record->verdict == ngx_mapi_verdict_alive
+            || record->verdict == ngx_mapi_verdict_unknown))
+    {
+        return ngx_mapi_verdict_failing;
+    }
+
+    return record->verdict;
+}
+
+
+static ngx_mapi_verdict_e
+ngx_mapi_health_kind(ngx_mapi_check_e check)
+{
+    switch (check) {
+
+    case ngx_mapi_check_none:
+        return ngx_mapi_verdict_unknown;
+
+    case ngx_mapi_check_passed:
+        return ngx_mapi_verdict_alive;
+
+    case ngx_mapi_check_closed:
+        return ngx_mapi_verdict_draining;
+
+    case ngx_mapi_check_wrong:
+        return ngx_mapi_verdict_failing;
+
+    default:
+        return ngx_mapi_verdict_dead;
+    }
 }
 
 
@@ -743,7 +751,7 @@ ngx_mapi_health_find(ngx_mapi_zone_t *zone, ngx_str_t *upstream,
 }
 
 
-/* with the mutex held; in a full zone the one that was not checked longest goes */
+/* with the mutex held */
 
 static ngx_mapi_health_record_t *
 ngx_mapi_health_record(ngx_mapi_main_conf_t *mmcf, ngx_str_t *upstream,
@@ -764,17 +772,36 @@ ngx_mapi_health_record(ngx_mapi_main_conf_t *mmcf, ngx_str_t *upstream,
 
         record = ngx_slab_calloc_locked(mmcf->shpool, size);
 
-        if (record == NULL && !ngx_queue_empty(&zone->health)) {
-            q = ngx_queue_last(&zone->health);
-            ngx_queue_remove(q);
-            ngx_slab_free_locked(mmcf->shpool,
-                                 ngx_queue_data(q, ngx_mapi_health_record_t,
-                                                queue));
+        if (record == NULL) {
 
-            record = ngx_slab_calloc_locked(mmcf->shpool, size);
+            /* only one that nobody checks any more makes room */
+
+            q = ngx_queue_last(&zone->health);
+
+            if (q != ngx_queue_sentinel(&zone->health)) {
+                record = ngx_queue_data(q, ngx_mapi_health_record_t, queue);
+
+                if (ngx_time() - record->checked > NGX_MAPI_HEALTH_STALE) {
+                    ngx_queue_remove(q);
+                    ngx_slab_free_locked(mmcf->shpool, record);
+                    record = ngx_slab_calloc_locked(mmcf->shpool, size);
+
+                } else {
+                    record = NULL;
+                }
+            }
         }
 
         if (record == NULL) {
+
+            if (!zone->full) {
+                zone->full = 1;
+                ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
+                              "mapi: \"mapi_zone\" is too small for all "
+                              "servers: those that have no room in it are "
+                              "not checked; write a larger size");
+            }
+
             return NULL;
         }
 
@@ -793,21 +820,24 @@ ngx_mapi_health_record(ngx_mapi_main_conf_t *mmcf, ngx_str_t *upstream,
 }
 
 
-/* as of now; unknown if it was never checked */
-
-ngx_uint_t
-ngx_mapi_health_verdict_of(ngx_mapi_main_conf_t *mmcf, ngx_str_t *upstream,
-    ngx_str_t *name)
+void
+ngx_mapi_health_look(ngx_mapi_main_conf_t *mmcf, ngx_str_t *upstream,
+    ngx_str_t *name, ngx_mapi_health_view_t *view)
 {
-    ngx_uint_t                 verdict;
     ngx_mapi_health_record_t  *record;
+
+    ngx_memzero(view, sizeof(ngx_mapi_health_view_t));
 
     ngx_shmtx_lock(&mmcf->shpool->mutex);
 
     record = ngx_mapi_health_find(mmcf->zone, upstream, name);
-    verdict = record ? record->verdict : ngx_mapi_verdict_unknown;
+
+    if (record) {
+        view->verdict = record->verdict;
+        view->last = record->last;
+        view->since = record->since;
+        view->mismatch = record->differs && record->offers;
+    }
 
     ngx_shmtx_unlock(&mmcf->shpool->mutex);
-
-    return verdict;
 }

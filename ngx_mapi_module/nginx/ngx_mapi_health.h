@@ -60,10 +60,12 @@ typedef struct {
 
     ngx_mapi_check_e    last;
     ngx_uint_t          run;           /* that many in a row, of this kind */
+    ngx_uint_t          bad;           /* and of any kind but passed */
     ngx_uint_t          status;        /* of the last answer, 0: none */
     ngx_msec_t          latency;
     time_t              checked;
     time_t              changed;
+    ngx_msec_t          since;         /* the same moment, for who hangs */
     ngx_mapi_cert_t     cert;          /* last one that was seen */
     unsigned            differs:1;     /* from all of the listeners' */
     unsigned            offers:1;      /* NTLM or Negotiate, in a 401 */
@@ -87,6 +89,7 @@ struct ngx_mapi_zone_s {
     ngx_atomic_t        lease;
 
     ngx_queue_t         health;        /* of ngx_mapi_health_record_t */
+    ngx_uint_t          full;          /* and the log says so */
 
     /* learned locations */
     mapi_siphash_key_t  hash;          /* random, for as long as the zone */
@@ -130,7 +133,9 @@ struct ngx_mapi_health_s {
     ngx_queue_t         targets;       /* while it is the one that checks */
     ngx_event_t         sync;
     ngx_atomic_uint_t   seen;          /* generation of the zone */
+    ngx_uint_t          config;        /* and of the peers, with "resolve" */
     ngx_uint_t          all_fail;      /* and the log says so */
+    ngx_uint_t          all_drain;
 };
 
 
@@ -181,9 +186,16 @@ ngx_int_t ngx_mapi_cert_init(ngx_conf_t *cf, ngx_http_upstream_srv_conf_t *us,
 ngx_int_t ngx_mapi_cert_read(X509 *cert, ngx_mapi_cert_t *c);
 #endif
 
-/* what is known of an address besides the verdict: flags of the record */
-ngx_uint_t ngx_mapi_health_mismatch_of(ngx_mapi_main_conf_t *mmcf,
-    ngx_str_t *upstream, ngx_str_t *name);
+/* a copy of what the zone knows of an address; verdict unknown if nothing */
+typedef struct {
+    ngx_mapi_verdict_e  verdict;
+    ngx_mapi_check_e    last;
+    ngx_msec_t          since;
+    ngx_uint_t          mismatch;      /* and it matters: see "offers" */
+} ngx_mapi_health_view_t;
+
+void ngx_mapi_health_look(ngx_mapi_main_conf_t *mmcf, ngx_str_t *upstream,
+    ngx_str_t *name, ngx_mapi_health_view_t *view);
 
 
 #endif /* _NGX_MAPI_HEALTH_H_INCLUDED_ */

@@ -13,18 +13,18 @@
  * "down" is another bit.
  */
 
+static void ngx_mapi_health_judge_block(ngx_http_upstream_srv_conf_t *us,
+    ngx_mapi_srv_conf_t *mscf, ngx_mapi_main_conf_t *mmcf);
 static void ngx_mapi_health_mark(ngx_http_upstream_srv_conf_t *us,
     ngx_mapi_srv_conf_t *mscf, ngx_mapi_main_conf_t *mmcf);
 static ngx_uint_t ngx_mapi_health_bits(ngx_mapi_health_t *health,
     ngx_uint_t verdict);
 static void ngx_mapi_health_servers(ngx_http_upstream_srv_conf_t *us,
     ngx_mapi_srv_conf_t *mscf);
-static void ngx_mapi_health_outage(ngx_http_upstream_srv_conf_t *us,
-    ngx_mapi_srv_conf_t *mscf, ngx_uint_t all_fail);
 static void ngx_mapi_health_avoid(ngx_http_upstream_srv_conf_t *us,
     ngx_mapi_srv_conf_t *mscf, ngx_mapi_main_conf_t *mmcf);
-static void ngx_mapi_health_end_hanging(ngx_mapi_srv_conf_t *mscf,
-    ngx_http_upstream_rr_peer_t *peer);
+static void ngx_mapi_health_end_hanging(ngx_http_upstream_srv_conf_t *us,
+    ngx_mapi_srv_conf_t *mscf, ngx_mapi_main_conf_t *mmcf);
 
 
 /* cheap if nothing has changed: one number in shared memory is read */
@@ -32,10 +32,12 @@ static void ngx_mapi_health_end_hanging(ngx_mapi_srv_conf_t *mscf,
 void
 ngx_mapi_health_apply(ngx_http_upstream_srv_conf_t *us)
 {
-    ngx_atomic_uint_t      generation;
-    ngx_mapi_health_t     *health;
-    ngx_mapi_srv_conf_t   *mscf;
-    ngx_mapi_main_conf_t  *mmcf;
+    ngx_uint_t                     config;
+    ngx_atomic_uint_t              generation;
+    ngx_mapi_health_t             *health;
+    ngx_mapi_srv_conf_t           *mscf;
+    ngx_mapi_main_conf_t          *mmcf;
+    ngx_http_upstream_rr_peers_t  *peers;
 
     mscf = ngx_http_conf_upstream_srv_conf(us, ngx_mapi_module);
     health = mscf->health;
@@ -43,32 +45,128 @@ ngx_mapi_health_apply(ngx_http_upstream_srv_conf_t *us)
     mmcf = ngx_http_cycle_get_module_main_conf(ngx_cycle, ngx_mapi_module);
 
     generation = mmcf->zone->generation;
+    peers = us->peer.data;
+    config = ngx_mapi_peers_config(peers);
 
-    if (health->seen == generation + 1) {
+    if (health->seen == generation + 1 && health->config == config) {
         return;
     }
 
     health->seen = generation + 1;
+    health->config = config;
 
+    ngx_mapi_health_judge_block(us, mscf, mmcf);
     ngx_mapi_health_mark(us, mscf, mmcf);
     ngx_mapi_health_servers(us, mscf);
 
     if (health->avoid) {
         ngx_mapi_health_avoid(us, mscf, mmcf);
     }
+
+    ngx_mapi_health_end_hanging(us, mscf, mmcf);
 }
 
+
+/*
+ * Does anybody pass, or drain?  If not, that is more often the check's fault
+ * than the servers'.  Addresses that were never checked say nothing.
+ */
+
+static void
+ngx_mapi_health_judge_block(ngx_http_upstream_srv_conf_t *us,
+    ngx_mapi_srv_conf_t *mscf, ngx_mapi_main_conf_t *mmcf)
+{
+    ngx_uint_t                     passing, draining, ill, all_fail;
+    ngx_mapi_health_view_t         view;
+    ngx_http_upstream_rr_peer_t   *peer;
+    ngx_http_upstream_rr_peers_t  *peers;
+
+    passing = 0;
+    draining = 0;
+    ill = 0;
+
+    for (peers = us->peer.data; peers; peers = peers->next) {
+
+        ngx_http_upstream_rr_peers_rlock(peers);
+
+        for (peer = peers->peer; peer; peer = peer->next) {
+
+            if (ngx_mapi_peer_is_off(peer)) {
+                continue;
+            }
+
+            ngx_mapi_health_look(mmcf, &us->host, &peer->name, &view);
+
+            switch (view.verdict) {
+
+            case ngx_mapi_verdict_unknown:
+                passing += !mscf->health->mandatory;
+                break;
+
+            case ngx_mapi_verdict_alive:
+                passing++;
+                break;
+
+            case ngx_mapi_verdict_draining:
+                draining++;
+                break;
+
+            default:
+                ill++;
+            }
+        }
+
+        ngx_http_upstream_rr_peers_unlock(peers);
+    }
+
+    mscf->health->all_drain = (passing == 0 && draining);
+    all_fail = (passing + draining == 0 && ill);
+
+    if (all_fail == mscf->health->all_fail) {
+        return;
+    }
+
+    mscf->health->all_fail = all_fail;
+
+    if (all_fail) {
+        ngx_log_error(NGX_LOG_CRIT, ngx_cycle->log, 0,
+                      "mapi: no server of upstream \"%V\" passes its check: "
+                      "all are used as if they did", &us->host);
+
+    } else {
+        ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,
+                      "mapi: upstream \"%V\" has a server that passes its "
+                      "check again", &us->host);
+    }
+}
+
+
+/*
+ * The balancer of a block with "mapi" knows what to do when nobody passes; for
+ * the others the marks are left out: those of dead servers if all are ill, and
+ * those of drains if only such servers are left.
+ */
 
 static void
 ngx_mapi_health_mark(ngx_http_upstream_srv_conf_t *us,
     ngx_mapi_srv_conf_t *mscf, ngx_mapi_main_conf_t *mmcf)
 {
-    ngx_uint_t                     verdict, bits, n, passing;
+    ngx_uint_t                     bits, mask;
+    ngx_mapi_health_view_t         view;
     ngx_http_upstream_rr_peer_t   *peer;
     ngx_http_upstream_rr_peers_t  *peers;
 
-    n = 0;
-    passing = 0;
+    mask = NGX_MAPI_PEER_MARKS;
+
+    if (mscf->type == ngx_mapi_upstream_none) {
+
+        if (mscf->health->all_fail) {
+            mask = 0;
+
+        } else if (mscf->health->all_drain) {
+            mask = NGX_MAPI_PEER_DEAD;
+        }
+    }
 
     for (peers = us->peer.data; peers; peers = peers->next) {
 
@@ -80,18 +178,9 @@ ngx_mapi_health_mark(ngx_http_upstream_srv_conf_t *us,
                 continue;
             }
 
-            verdict = ngx_mapi_health_verdict_of(mmcf, &us->host, &peer->name);
-            bits = ngx_mapi_health_bits(mscf->health, verdict);
+            ngx_mapi_health_look(mmcf, &us->host, &peer->name, &view);
 
-            n++;
-            passing += (bits == 0);
-
-            if ((bits & NGX_MAPI_PEER_DEAD)
-                && verdict == ngx_mapi_verdict_dead
-                && !(peer->down & NGX_MAPI_PEER_DEAD))
-            {
-                ngx_mapi_health_end_hanging(mscf, peer);
-            }
+            bits = ngx_mapi_health_bits(mscf->health, view.verdict) & mask;
 
             /* what requests have met before is over */
 
@@ -99,13 +188,12 @@ ngx_mapi_health_mark(ngx_http_upstream_srv_conf_t *us,
                 peer->fails = 0;
             }
 
-            peer->down = (peer->down & ~NGX_MAPI_PEER_MARKS) | bits;
+            peer->down = (peer->down & ~(ngx_uint_t) NGX_MAPI_PEER_MARKS)
+                         | bits;
         }
 
         ngx_http_upstream_rr_peers_unlock(peers);
     }
-
-    ngx_mapi_health_outage(us, mscf, n && passing == 0);
 }
 
 
@@ -132,51 +220,6 @@ ngx_mapi_health_bits(ngx_mapi_health_t *health, ngx_uint_t verdict)
 
     default:
         return NGX_MAPI_PEER_DEAD;
-    }
-}
-
-
-/*
- * Nobody passes: that is more often the check's fault than the servers'.  The
- * balancer of a block with "mapi" knows what to do then; for the others the
- * marks are taken away.
- */
-
-static void
-ngx_mapi_health_outage(ngx_http_upstream_srv_conf_t *us,
-    ngx_mapi_srv_conf_t *mscf, ngx_uint_t all_fail)
-{
-    ngx_http_upstream_rr_peer_t   *peer;
-    ngx_http_upstream_rr_peers_t  *peers;
-
-    if (all_fail != mscf->health->all_fail) {
-        mscf->health->all_fail = all_fail;
-
-        if (all_fail) {
-            ngx_log_error(NGX_LOG_CRIT, ngx_cycle->log, 0,
-                          "mapi: no server of upstream \"%V\" passes its "
-                          "check: all are used as if they did", &us->host);
-
-        } else {
-            ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,
-                          "mapi: upstream \"%V\" has a server that passes its "
-                          "check again", &us->host);
-        }
-    }
-
-    if (!all_fail || mscf->type != ngx_mapi_upstream_none) {
-        return;
-    }
-
-    for (peers = us->peer.data; peers; peers = peers->next) {
-
-        ngx_http_upstream_rr_peers_wlock(peers);
-
-        for (peer = peers->peer; peer; peer = peer->next) {
-            peer->down &= ~(ngx_uint_t) NGX_MAPI_PEER_MARKS;
-        }
-
-        ngx_http_upstream_rr_peers_unlock(peers);
     }
 }
 
@@ -244,6 +287,7 @@ ngx_mapi_health_avoid(ngx_http_upstream_srv_conf_t *us,
     ngx_int_t                      n;
     ngx_uint_t                     i, matching;
     ngx_mapi_server_t             *servers;
+    ngx_mapi_health_view_t         view;
     ngx_http_upstream_rr_peer_t   *peer;
     ngx_http_upstream_rr_peers_t  *peers;
     u_char                         differs[NGX_MAPI_SERVERS_MAX];
@@ -267,9 +311,9 @@ ngx_mapi_health_avoid(ngx_http_upstream_srv_conf_t *us,
 
             lives[n] = 1;
 
-            if (ngx_mapi_health_mismatch_of(mmcf, &us->host, &peer->name)) {
-                differs[n] = 1;
-            }
+            ngx_mapi_health_look(mmcf, &us->host, &peer->name, &view);
+
+            differs[n] |= view.mismatch;
         }
 
         ngx_http_upstream_rr_peers_unlock(peers);
@@ -293,17 +337,21 @@ ngx_mapi_health_avoid(ngx_http_upstream_srv_conf_t *us,
 /*
  * A server that was powered off sends no RST: what waits for it would wait for
  * its time-out.  Each of these requests ends as if that had come now, so that
- * its client goes elsewhere.
+ * its client goes elsewhere.  Only of a server that is silent: one that refuses
+ * connections has reset those it had, or is not as dead as the check believes.
+ * And only those that are older than the verdict, which later ones knew.
  */
 
 static void
-ngx_mapi_health_end_hanging(ngx_mapi_srv_conf_t *mscf,
-    ngx_http_upstream_rr_peer_t *peer)
+ngx_mapi_health_end_hanging(ngx_http_upstream_srv_conf_t *us,
+    ngx_mapi_srv_conf_t *mscf, ngx_mapi_main_conf_t *mmcf)
 {
-    ngx_uint_t              n;
-    ngx_queue_t            *q;
-    ngx_connection_t       *c;
-    ngx_peer_connection_t  *pc;
+    ngx_uint_t                     n;
+    ngx_queue_t                   *q;
+    ngx_str_t                     *name;
+    ngx_connection_t              *c;
+    ngx_peer_connection_t         *pc;
+    ngx_mapi_health_view_t         view;
 
     n = 0;
 
@@ -313,12 +361,17 @@ ngx_mapi_health_end_hanging(ngx_mapi_srv_conf_t *mscf,
     {
         pc = ngx_mapi_pin_peer_of(q);
         c = pc->connection;
+        name = pc->name;
 
-        if (c == NULL
-            || ngx_memn2cmp((u_char *) pc->sockaddr,
-                            (u_char *) peer->sockaddr,
-                            pc->socklen, peer->socklen)
-               != 0)
+        if (c == NULL || name == NULL) {
+            continue;
+        }
+
+        ngx_mapi_health_look(mmcf, &us->host, name, &view);
+
+        if (view.verdict != ngx_mapi_verdict_dead
+            || view.last != ngx_mapi_check_silent
+            || (ngx_msec_int_t) (ngx_mapi_pin_started(q) - view.since) > 0)
         {
             continue;
         }
@@ -330,7 +383,7 @@ ngx_mapi_health_end_hanging(ngx_mapi_srv_conf_t *mscf,
 
     if (n) {
         ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,
-                      "mapi: %ui requests that hung on the dead server %V "
-                      "are ended", n, &peer->name);
+                      "mapi: %ui requests that hung on dead servers of "
+                      "upstream \"%V\" are ended", n, &us->host);
     }
 }

@@ -16,10 +16,18 @@
 
 #if (NGX_HTTP_SSL)
 
+/* a server block that leads to several such upstreams is warned of once */
+#define ngx_mapi_health_is_on(us)                                             \
+    ((us)->srv_conf                                                           \
+     && ((ngx_mapi_srv_conf_t *) ngx_http_conf_upstream_srv_conf(us,          \
+                                              ngx_mapi_module))->health)
+
+
 static ngx_int_t ngx_mapi_cert_collect(ngx_conf_t *cf,
-    ngx_mapi_health_t *health, ngx_http_core_srv_conf_t *cscf);
+    ngx_mapi_health_t *health, ngx_http_core_srv_conf_t *cscf,
+    ngx_uint_t warn);
 static ngx_int_t ngx_mapi_cert_add(ngx_conf_t *cf, ngx_mapi_health_t *health,
-    ngx_http_core_srv_conf_t *cscf, X509 *cert);
+    ngx_http_core_srv_conf_t *cscf, X509 *cert, ngx_uint_t warn);
 static time_t ngx_mapi_cert_end(X509 *cert);
 
 
@@ -29,7 +37,7 @@ ngx_int_t
 ngx_mapi_cert_init(ngx_conf_t *cf, ngx_http_upstream_srv_conf_t *us,
     ngx_mapi_health_t *health)
 {
-    ngx_uint_t             i, j;
+    ngx_uint_t             i, j, again, said;
     ngx_mapi_way_t        *way;
     ngx_mapi_main_conf_t  *mmcf;
 
@@ -42,14 +50,19 @@ ngx_mapi_cert_init(ngx_conf_t *cf, ngx_http_upstream_srv_conf_t *us,
             continue;
         }
 
+        again = 0;
+        said = 0;
+
         for (j = 0; j < i; j++) {
-            if (way[j].upstream == us && way[j].server == way[i].server) {
-                break;
+            if (way[j].server == way[i].server) {
+                again |= (way[j].upstream == us);
+                said |= ngx_mapi_health_is_on(way[j].upstream);
             }
         }
 
-        if (j == i
-            && ngx_mapi_cert_collect(cf, health, way[i].server) != NGX_OK)
+        if (!again
+            && ngx_mapi_cert_collect(cf, health, way[i].server, !said)
+               != NGX_OK)
         {
             return NGX_ERROR;
         }
@@ -61,7 +74,7 @@ ngx_mapi_cert_init(ngx_conf_t *cf, ngx_http_upstream_srv_conf_t *us,
 
 static ngx_int_t
 ngx_mapi_cert_collect(ngx_conf_t *cf, ngx_mapi_health_t *health,
-    ngx_http_core_srv_conf_t *cscf)
+    ngx_http_core_srv_conf_t *cscf, ngx_uint_t warn)
 {
     long                      rc;
     X509                     *cert;
@@ -73,11 +86,14 @@ ngx_mapi_cert_collect(ngx_conf_t *cf, ngx_mapi_health_t *health,
     if (sscf->certificate_values) {
         health->incomparable = 1;
 
-        ngx_log_error(NGX_LOG_WARN, cf->log, 0,
-                      "mapi: the certificates of this server are given by "
-                      "variables and cannot be compared with those of the "
-                      "mailbox servers, in %s:%ui",
-                      cscf->file_name, cscf->line);
+        if (warn) {
+            ngx_log_error(NGX_LOG_WARN, cf->log, 0,
+                          "mapi: the certificates of this server are given by "
+                          "variables and cannot be compared with those of the "
+                          "mailbox servers, in %s:%ui",
+                          cscf->file_name, cscf->line);
+        }
+
         return NGX_OK;
     }
 
@@ -93,7 +109,9 @@ ngx_mapi_cert_collect(ngx_conf_t *cf, ngx_mapi_health_t *health,
     {
         cert = SSL_CTX_get0_certificate(ctx);
 
-        if (cert && ngx_mapi_cert_add(cf, health, cscf, cert) != NGX_OK) {
+        if (cert
+            && ngx_mapi_cert_add(cf, health, cscf, cert, warn) != NGX_OK)
+        {
             return NGX_ERROR;
         }
     }
@@ -106,7 +124,7 @@ ngx_mapi_cert_collect(ngx_conf_t *cf, ngx_mapi_health_t *health,
 
 static ngx_int_t
 ngx_mapi_cert_add(ngx_conf_t *cf, ngx_mapi_health_t *health,
-    ngx_http_core_srv_conf_t *cscf, X509 *cert)
+    ngx_http_core_srv_conf_t *cscf, X509 *cert, ngx_uint_t warn)
 {
     time_t            days;
     ngx_mapi_cert_t  *own;
@@ -125,7 +143,7 @@ ngx_mapi_cert_add(ngx_conf_t *cf, ngx_mapi_health_t *health,
 
     days = (own->end - ngx_time()) / 86400;
 
-    if (own->end && days < NGX_MAPI_CERT_DAYS) {
+    if (warn && own->end && days < NGX_MAPI_CERT_DAYS) {
         ngx_log_error(NGX_LOG_WARN, cf->log, 0,
                       "mapi: a certificate of this server ends in %T days, "
                       "in %s:%ui", days, cscf->file_name, cscf->line);

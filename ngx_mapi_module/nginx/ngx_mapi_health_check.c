@@ -28,9 +28,24 @@ static void ngx_mapi_health_close(ngx_mapi_health_target_t *target);
 #if (NGX_HTTP_SSL)
 static void ngx_mapi_health_handshake(ngx_mapi_health_target_t *target);
 static void ngx_mapi_health_handshaken(ngx_connection_t *c);
+static ngx_int_t ngx_mapi_health_check_name(ngx_connection_t *c,
+    ngx_str_t *host);
 static void ngx_mapi_health_certificate(ngx_connection_t *c,
     ngx_mapi_cert_t *kept);
 #endif
+
+
+/* the host is terminated */
+
+#define ngx_mapi_health_is_ipv6(host)                                         \
+    (ngx_strlchr((host)->data, (host)->data + (host)->len, ':') != NULL)
+
+#define ngx_mapi_health_is_address(host)                                      \
+    (ngx_inet_addr((host)->data, (host)->len) != INADDR_NONE                  \
+     || ngx_mapi_health_is_ipv6(host))
+
+
+static ngx_log_t  ngx_mapi_health_log;
 
 
 void
@@ -59,10 +74,24 @@ ngx_mapi_health_start(ngx_mapi_health_target_t *target)
     pc->socklen = target->socklen;
     pc->name = &target->name;
     pc->get = ngx_event_get_peer;
-    pc->log = ngx_cycle->log;
     pc->log_error = NGX_ERROR_INFO;
 
+    /* a change of the verdict is logged, not each check that fails */
+
+    ngx_mapi_health_log = *ngx_cycle->log;
+    ngx_mapi_health_log.log_level = ngx_min(ngx_cycle->log->log_level,
+                                            NGX_LOG_ALERT);
+    pc->log = &ngx_mapi_health_log;
+
     rc = ngx_event_connect_peer(pc);
+
+    if (rc == NGX_ERROR) {
+
+        /* our own lack of connections or files says nothing of a server */
+
+        ngx_mapi_health_end(target, ngx_mapi_check_none, 0, NULL, 0);
+        return;
+    }
 
     if (rc != NGX_OK && rc != NGX_AGAIN) {
         ngx_mapi_health_end(target, ngx_mapi_check_refused, 0, NULL, 0);
@@ -72,7 +101,7 @@ ngx_mapi_health_start(ngx_mapi_health_target_t *target)
     c = pc->connection;
 
     c->data = target;
-    c->log = ngx_cycle->log;
+    c->log = &ngx_mapi_health_log;
     c->read->log = c->log;
     c->write->log = c->log;
     c->addr_text = target->name;
@@ -161,10 +190,9 @@ ngx_mapi_health_handshake(ngx_mapi_health_target_t *target)
 
 #ifdef SSL_CTRL_SET_TLSEXT_HOSTNAME
 
-    /* the host is terminated; an address is no name for SNI (RFC 6066, 3) */
+    /* an address is no name for SNI (RFC 6066, 3) */
 
-    if (ngx_inet_addr(host->data, host->len) == INADDR_NONE
-        && ngx_strlchr(host->data, host->data + host->len, ':') == NULL
+    if (!ngx_mapi_health_is_address(host)
         && SSL_set_tlsext_host_name(c->ssl->connection, (char *) host->data)
            == 0)
     {
@@ -199,13 +227,38 @@ ngx_mapi_health_handshaken(ngx_connection_t *c)
 
     if (target->health->verify
         && (SSL_get_verify_result(c->ssl->connection) != X509_V_OK
-            || ngx_ssl_check_host(c, &target->host) != NGX_OK))
+            || ngx_mapi_health_check_name(c, &target->host) != NGX_OK))
     {
         ngx_mapi_health_end(target, ngx_mapi_check_tls, 0, NULL, 0);
         return;
     }
 
     ngx_mapi_health_ask(target);
+}
+
+
+/* an address stands in a certificate as an address, not as a name */
+
+static ngx_int_t
+ngx_mapi_health_check_name(ngx_connection_t *c, ngx_str_t *host)
+{
+    int    rc;
+    X509  *cert;
+
+    if (!ngx_mapi_health_is_address(host)) {
+        return ngx_ssl_check_host(c, host);
+    }
+
+    cert = SSL_get_peer_certificate(c->ssl->connection);
+    if (cert == NULL) {
+        return NGX_ERROR;
+    }
+
+    rc = X509_check_ip_asc(cert, (char *) host->data, 0);
+
+    X509_free(cert);
+
+    return rc == 1 ? NGX_OK : NGX_ERROR;
 }
 
 
@@ -233,9 +286,11 @@ static void
 ngx_mapi_health_ask(ngx_mapi_health_target_t *target)
 {
     u_char             *p;
+    ngx_uint_t          ipv6;
     ngx_connection_t   *c;
     ngx_mapi_health_t  *health;
 
+    ipv6 = ngx_mapi_health_is_ipv6(&target->host);
     health = target->health;
     c = target->peer.connection;
 
@@ -246,11 +301,12 @@ ngx_mapi_health_ask(ngx_mapi_health_target_t *target)
 
     p = ngx_snprintf(target->buffer, NGX_MAPI_HEALTH_READ,
                      "GET %V HTTP/1.1" CRLF
-                     "Host: %V" CRLF
+                     "Host: %s%V%s" CRLF
                      "User-Agent: nginx (mapi_health_check)" CRLF
                      "Accept: */*" CRLF
                      "Connection: close" CRLF CRLF,
-                     &health->uri, &target->host);
+                     &health->uri, ipv6 ? "[" : "", &target->host,
+                     ipv6 ? "]" : "");
 
     target->send = target->buffer;
     target->send_last = p;
@@ -407,6 +463,15 @@ ngx_mapi_health_judge(ngx_mapi_health_target_t *target, ngx_uint_t complete)
 
     if (status == NGX_ERROR) {
         status = 0;
+    }
+
+    /* "100 Continue" and the like are not the answer yet */
+
+    if (status >= 100 && status < 200) {
+        target->received = last - body;
+        ngx_memmove(target->buffer, body, target->received);
+
+        return ngx_mapi_health_judge(target, complete);
     }
 
     check = ngx_mapi_check_wrong;

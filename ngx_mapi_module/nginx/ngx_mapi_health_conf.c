@@ -73,9 +73,19 @@ ngx_mapi_health_parameter(ngx_conf_t *cf, ngx_mapi_health_t *health,
     ngx_str_t *value)
 {
     ngx_int_t   rc;
-    ngx_uint_t  n;
+    ngx_uint_t  i, n;
 
     rc = NGX_ERROR;
+
+    /* it goes into a request as it is */
+
+    for (i = 0; i < value->len; i++) {
+        if (value->data[i] < 0x20 || value->data[i] == 0x7f
+            || (value->data[i] == ' ' && !ngx_mapi_health_is(value, "match=")))
+        {
+            goto invalid;
+        }
+    }
 
     if (ngx_mapi_health_is(value, "uri=") && value->data[4] == '/') {
         health->uri.data = value->data + 4;
@@ -148,6 +158,8 @@ ngx_mapi_health_parameter(ngx_conf_t *cf, ngx_mapi_health_t *health,
     if (rc == NGX_OK) {
         return NGX_CONF_OK;
     }
+
+invalid:
 
     ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                        "invalid parameter \"%V\": write \"uri=/...\", "
@@ -301,6 +313,14 @@ ngx_mapi_health_max_fails(ngx_http_upstream_srv_conf_t *us)
                 peer->max_fails = 3;
             }
         }
+
+        /* those that addresses will be made from */
+
+        for (peer = ngx_mapi_peers_resolve(peers); peer; peer = peer->next) {
+            if (peer->max_fails == 1) {
+                peer->max_fails = 3;
+            }
+        }
     }
 }
 
@@ -332,7 +352,7 @@ ngx_mapi_health_ssl(ngx_conf_t *cf, ngx_http_upstream_srv_conf_t *us,
 
         for (i = 0; i < mmcf->ways.nelts; i++) {
             if (way[i].upstream == us && way[i].conf->ssl
-                && way[i].conf->ssl_verify)
+                && way[i].conf->ssl->ctx && way[i].conf->ssl_verify)
             {
                 health->ssl = way[i].conf->ssl;
                 return NGX_OK;

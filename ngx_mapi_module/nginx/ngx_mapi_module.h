@@ -450,6 +450,7 @@ ngx_uint_t ngx_mapi_pin_has(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
 
 /* the attempt that a link in mscf->requests belongs to */
 ngx_peer_connection_t *ngx_mapi_pin_peer_of(ngx_queue_t *q);
+ngx_msec_t ngx_mapi_pin_started(ngx_queue_t *q);
 
 /* learn: where databases are, by the word of servers */
 ngx_int_t ngx_mapi_learn_init_zone(ngx_slab_pool_t *shpool,
@@ -469,8 +470,6 @@ ngx_int_t ngx_mapi_health_init(ngx_conf_t *cf,
 ngx_int_t ngx_mapi_health_init_process(ngx_cycle_t *cycle);
 void ngx_mapi_health_exit_process(ngx_cycle_t *cycle);
 void ngx_mapi_health_apply(ngx_http_upstream_srv_conf_t *us);
-ngx_uint_t ngx_mapi_health_verdict_of(ngx_mapi_main_conf_t *mmcf,
-    ngx_str_t *upstream, ngx_str_t *name);
 ngx_uint_t ngx_mapi_health_all_fail(ngx_mapi_health_t *health);
 
 /* an address has offered NTLM or Negotiate */

@@ -179,6 +179,7 @@ ngx_mapi_pin_get_peer(ngx_peer_connection_t *pc, void *data)
     if (pd->checked && (rc == NGX_OK || rc == NGX_DONE)) {
         mscf = ngx_http_conf_upstream_srv_conf(pd->upstream, ngx_mapi_module);
 
+        pd->started = ngx_current_msec;
         ngx_queue_insert_head(&mscf->requests, &pd->link);
         pd->linked = 1;
     }
@@ -195,6 +196,17 @@ ngx_mapi_pin_peer_of(ngx_queue_t *q)
     pd = ngx_queue_data(q, ngx_mapi_pin_data_t, link);
 
     return &pd->request->upstream->peer;
+}
+
+
+ngx_msec_t
+ngx_mapi_pin_started(ngx_queue_t *q)
+{
+    ngx_mapi_pin_data_t  *pd;
+
+    pd = ngx_queue_data(q, ngx_mapi_pin_data_t, link);
+
+    return pd->started;
 }
 
 

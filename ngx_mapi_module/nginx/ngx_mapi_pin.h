@@ -81,6 +81,7 @@ typedef struct {
 /* of one attempt, as a layer around the block's own balancing */
 typedef struct {
     ngx_queue_t                     link;       /* among those in flight */
+    ngx_msec_t                      started;
     ngx_http_request_t             *request;
     ngx_http_upstream_srv_conf_t   *upstream;
     ngx_http_upstream_conf_t       *conf;

@@ -25,6 +25,7 @@ typedef struct {
     ngx_uint_t                 all_fail;   /* rule 6: none passes its check */
     ngx_uint_t                 busy;       /* pass, but are at max_conns */
     u_char                     fitness[NGX_MAPI_SERVERS_MAX];
+    u_char                     answers[NGX_MAPI_SERVERS_MAX];
 } ngx_mapi_select_t;
 
 
@@ -77,7 +78,9 @@ ngx_mapi_select(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
 
     ngx_mapi_select_look(&s, us, tried);
 
-    if (s.all_fail != s.mscf->all_fail) {
+    /* with active checks, they say so themselves */
+
+    if (s.all_fail != s.mscf->all_fail && s.mscf->health == NULL) {
         ngx_mapi_select_report(r, &s);
     }
 
@@ -133,6 +136,7 @@ ngx_mapi_select_pin(ngx_mapi_select_t *s, ngx_int_t n)
 
     for (i = 0; i < s->mscf->servers.nelts; i++) {
         usable[i] = s->fitness[i] != ngx_mapi_server_unusable
+                    && (s->answers[i] || s->all_fail)
                     && ngx_mapi_server_state(&s->servers[i]) != mapi_server_offline;
     }
 
@@ -236,6 +240,7 @@ ngx_mapi_select_look(ngx_mapi_select_t *s, ngx_http_upstream_srv_conf_t *us,
     }
 
     ngx_memzero(s->fitness, n);
+    ngx_memzero(s->answers, n);
 
     i = 0;
     peers = us->peer.data;
@@ -272,6 +277,10 @@ ngx_mapi_select_look_group(ngx_mapi_select_t *s,
         }
 
         hint = n;
+
+        if (!(peer->down & NGX_MAPI_PEER_DEAD)) {
+            s->answers[n] = 1;
+        }
 
         if (ngx_mapi_peer_usable(peer, 0)) {
             fitness = ngx_mapi_server_alive;

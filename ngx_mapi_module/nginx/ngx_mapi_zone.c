@@ -113,6 +113,9 @@ ngx_mapi_zone_init(ngx_shm_zone_t *shm_zone, void *data)
     ngx_sprintf(shpool->log_ctx, " in mapi_zone \"%V\"%Z",
                 &shm_zone->shm.name);
 
+    /* what does not fit is said in our own words */
+    shpool->log_nomem = 0;
+
     ngx_queue_init(&zone->health);
 
     if (ngx_mapi_learn_init_zone(shpool, zone) != NGX_OK) {

@@ -192,7 +192,7 @@ sub certificate
 
     if (!-e $crt) {
         my $log = run_folder() . '/openssl.log';
-        system("openssl req -x509 -newkey rsa:2048 -nodes -days 2"
+        system("openssl req -x509 -newkey rsa:2048 -nodes -days 30"
                . " -subj '/CN=$name' -addext 'subjectAltName=DNS:$name'"
                . " -keyout $key -out $crt 2> $log") == 0
             or croak 'openssl: ' . slurp($log);
