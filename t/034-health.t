@@ -36,6 +36,7 @@ sub server
 
     my $select = IO::Select->new($listener->{socket});
     my %buffer;
+    my $count = 0;
 
     while (1) {
         for my $socket ($select->can_read) {
@@ -65,6 +66,11 @@ sub server
                 $body = "200 OK<br/>ex$i";
                 $status = '503 No' if $is eq 'wrong';
                 $body = 'hello' if $is eq 'words';
+
+                if ($is eq 'both') {
+                    $is = $count++ % 2 ? 'close' : 'wrong';
+                    $status = '503 No' if $is eq 'wrong';
+                }
 
                 if ($is eq 'close') {
                     $select->remove($socket);
@@ -269,6 +275,101 @@ for my $mapi ('router', 'zone') {
     $_->close for @polls, @others;
     stop(1);
     start(1);
+    stop_nginx($front);
+}
+
+
+# the same in every worker, in old ones too, and after other illnesses; a server
+# that only refuses new connections is not cut off
+
+for my $case ([ 'workers', "zone y 256k;\n", 4, sub {} ],
+              [ 'wrong-first', '', 1, sub {
+                    my ($front) = @_;
+                    mood(1, 'wrong');
+                    says($front, qr/\.11:$backend .* is failing/);
+                } ],
+              [ 'reloaded', '', 1, sub {
+                    my ($front) = @_;
+                    reload_nginx($front);
+                    says($front, qr/127.0.0.11:\d+ of upstream "exchange" is/);
+                } ])
+{
+    my ($name, $zone, $workers, $before) = @$case;
+    my $front = front_end("hang-$name", "${zone}mapi;\n"
+                          . "mapi_health_check $check;\n%SERVERS%keepalive 8;");
+
+    spew($front->{conf}, "worker_processes $workers;\n"
+                         . slurp($front->{conf}));
+    reload_nginx($front) if $workers > 1;
+    says($front, qr/127.0.0.11:\d+ of upstream "exchange" is alive/);
+
+    my @polls = map { connect_to($port) } 1 .. 24;
+
+    $_->send(post(mailbox_id(1), 'Wait: yes')) for @polls;
+    sleep 0.5;
+    $before->($front);
+    kill 'STOP', $running{1}{pid};
+    says($front, qr/\.11:$backend .* is dead/);
+
+    my %status;
+    $status{ $_->read_answer->{status} }++ for @polls;
+    is_deeply(\%status, { 504 => 24 }, "$name: all that hung are back");
+    $_->close for @polls;
+    stop(1);
+    start(1);
+    stop_nginx($front);
+}
+
+{
+    my $nobody = free_port('127.0.0.11');
+    my $front = front_end('refuse', "mapi;\nmapi_health_check $check "
+                          . "port=$nobody;\n%SERVERS%keepalive 8;");
+    my @polls = map { connect_to($port) } 1 .. 6;
+
+    $_->send(post(mailbox_id(1), 'Wait: yes')) for @polls;
+    says($front, qr/\[crit\].*no server of upstream "exchange" passes/);
+    ok(!(grep { $_->ready(0.1) } @polls),
+       'a check that asks at the wrong port ends nothing');
+    is(reached($_), home_of($_), '... and nothing fails') for 1 .. 3;
+    $_->close for @polls;
+    stop_nginx($front);
+}
+
+
+# failures of alternating kinds are failures, too
+
+{
+    my $front = front_end('both', "mapi;\nmapi_health_check $check;\n"
+                                  . "%SERVERS%keepalive 8;");
+
+    says($front, qr/127.0.0.11:\d+ of upstream "exchange" is alive/);
+    mood(1, 'both');
+    says($front, qr/\.11:$backend of upstream "exchange" is failing/);
+    wait_for { reached(1) ne home_of(1) };
+    ok(1, 'failures of alternating kinds count');
+    mood(1, 'ok');
+    wait_for { reached(1) eq home_of(1) };
+    stop_nginx($front);
+}
+
+
+# an IPv6 literal is written as such
+
+SKIP: {
+    my $six = free_port();
+    my $can = eval { require IO::Socket::IP;
+                     IO::Socket::IP->new(LocalHost => '::1', LocalPort => $six,
+                                         Listen => 1) };
+
+    skip 'no IPv6 on this machine', 1 if !$can;
+    close $can;
+
+    my $front = front_end('six', "mapi_health_check $check match=[::1];\n"
+                          . "server [::1]:$six;", mapi => 'off',
+        http => "server { listen [::1]:$six; location / {"
+                . ' return 200 "$http_host"; } }' . "\n");
+    says($front, qr/\[::1\]:$six of upstream "exchange" is alive/);
+    ok(1, 'the host of an IPv6 server stands in brackets');
     stop_nginx($front);
 }
 
