@@ -153,6 +153,30 @@ sub name { return "ex$_[0].contoso.com" }
 }
 
 
+# observe compares, and sends nothing elsewhere
+
+{
+    my $directory = make_directory('observe', directory_csv());
+    my $front = front_end('observe-front', $directory, mapi => 'observe',
+        upstream => "%SERVERS%keepalive 8;\n",
+        http => "mapi_directory $directory;");
+    my %reached;
+
+    $reached{(asks(1, name(1)))[0]}++ for 1 .. 6;
+    is_deeply(\%reached, { 1 => 2, 2 => 2, 3 => 2 },
+              'observe: the block\'s own round robin goes on');
+    asks(2, name(3)) for 1 .. 3;
+    asks(4711, name(3));
+    asks(3, name(1), 401);
+    asks(3);
+    stop_nginx($front);
+    like(log_of($front), qr/\[notice\].*observed 10 answers: the directory was right for 6, wrong for 3, and did not know 1 \(60 % right\)/,
+         '... and the share that agrees is logged');
+    like(log_of($front), qr/\[info\].*observed that database "DB2" is on "ex3.contoso.com", and the directory says otherwise/,
+         '... with what to look at');
+}
+
+
 # owner mode learns nothing: its servers pass nothing on
 
 {

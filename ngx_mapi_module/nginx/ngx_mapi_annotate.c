@@ -39,6 +39,10 @@ ngx_mapi_header_filter(ngx_http_request_t *r)
 
     ctx = ngx_mapi_get_ctx(r);
 
+    if (ctx && ctx->observe && r->upstream && r->upstream->cleanup) {
+        ngx_mapi_learn_compare(r, ctx);
+    }
+
     /* an error_page has led off the road: its answer is the administrator's */
 
     if (ctx == NULL

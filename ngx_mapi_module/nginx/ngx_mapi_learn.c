@@ -248,6 +248,52 @@ ngx_mapi_learn(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
 }
 
 
+/*
+ * The rehearsal: has the request been to where the directory says?  Servers
+ * know best, and say it in the answer.
+ */
+
+void
+ngx_mapi_learn_compare(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
+{
+    ngx_int_t              n;
+    ngx_str_t             *target;
+    ngx_mapi_main_conf_t  *mmcf;
+
+    if (r->headers_out.status < 200 || r->headers_out.status > 299) {
+        return;
+    }
+
+    target = ngx_mapi_learn_target(r);
+
+    if (target == NULL) {
+        return;
+    }
+
+    mmcf = ngx_http_get_module_main_conf(r, ngx_mapi_module);
+
+    n = ngx_mapi_learn_named(ctx->mscf, target);
+
+    if (!ctx->located) {
+        mmcf->observed[ngx_mapi_observed_unknown]++;
+        return;
+    }
+
+    /* both may be elsewhere, in another site */
+
+    if (n == ctx->known) {
+        mmcf->observed[ngx_mapi_observed_right]++;
+        return;
+    }
+
+    mmcf->observed[ngx_mapi_observed_wrong]++;
+
+    ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                  "mapi: observed that database \"%V\" is on \"%V\", and the "
+                  "directory says otherwise", &ctx->database, target);
+}
+
+
 static ngx_uint_t
 ngx_mapi_learn_key(ngx_mapi_ctx_t *ctx, ngx_mapi_zone_t *zone, uint64_t *key)
 {
@@ -455,18 +501,32 @@ ngx_mapi_learn_store(ngx_mapi_learned_t *slot, const uint64_t *key,
 void
 ngx_mapi_learn_exit_process(ngx_cycle_t *cycle)
 {
+    ngx_uint_t             right, wrong, unknown;
     ngx_mapi_zone_t       *zone;
     ngx_mapi_main_conf_t  *mmcf;
 
     mmcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_mapi_module);
 
-    if (mmcf == NULL || mmcf->zone == NULL) {
+    if (mmcf == NULL) {
         return;
+    }
+
+    right = mmcf->observed[ngx_mapi_observed_right];
+    wrong = mmcf->observed[ngx_mapi_observed_wrong];
+    unknown = mmcf->observed[ngx_mapi_observed_unknown];
+
+    if (right + wrong + unknown) {
+        ngx_log_error(NGX_LOG_NOTICE, cycle->log, 0,
+                      "mapi: observed %ui answers: the directory was right for "
+                      "%ui, wrong for %ui, and did not know %ui "
+                      "(%ui %% right)",
+                      right + wrong + unknown, right, wrong, unknown,
+                      100 * right / (right + wrong + unknown));
     }
 
     zone = mmcf->zone;
 
-    if (zone->first_hop + zone->second_hop) {
+    if (zone && zone->first_hop + zone->second_hop) {
         ngx_log_error(NGX_LOG_NOTICE, cycle->log, 0,
                       "mapi: answers that came straight %uA, through another "
                       "server %uA; learned %ui, forgotten %ui",

@@ -104,6 +104,15 @@ typedef enum {
 } ngx_mapi_pin_reason_e;
 
 
+/* the directory's word, compared with the servers' */
+typedef enum {
+    ngx_mapi_observed_right = 0,
+    ngx_mapi_observed_wrong,
+    ngx_mapi_observed_unknown,
+    ngx_mapi_observed_kinds
+} ngx_mapi_observed_e;
+
+
 /* of an upstream block, in this worker */
 typedef struct {
     ngx_uint_t                 opened;
@@ -162,6 +171,9 @@ typedef struct {
     ngx_uint_t                 used;      /* some location takes the road */
     ngx_uint_t                 pins;      /* some block has pins */
     ngx_uint_t                 checks;    /* some block has active checks */
+
+    /* "observe", in this worker: see ngx_mapi_observed_e */
+    ngx_uint_t                 observed[ngx_mapi_observed_kinds];
 
     ngx_shm_zone_t            *shm_zone;  /* mapi_zone */
     ngx_slab_pool_t           *shpool;
@@ -459,6 +471,7 @@ void ngx_mapi_learn_init_process(ngx_cycle_t *cycle);
 uint64_t ngx_mapi_learn_said(ngx_mapi_main_conf_t *mmcf, mapi_str_t *server);
 void ngx_mapi_learn_find(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
 void ngx_mapi_learn(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
+void ngx_mapi_learn_compare(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
 void ngx_mapi_learn_exit_process(ngx_cycle_t *cycle);
 
 /* zone, health: active checks, and what they found applied to the peers */
