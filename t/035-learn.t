@@ -136,6 +136,29 @@ sub name { return "ex$_[0].contoso.com" }
 }
 
 
+# a logon that is under way ends where it began, whatever is learned meanwhile
+
+{
+    my $directory = make_directory('torn', directory_csv());
+    my $front = front_end('torn-front', $directory);
+    my $otto = connect_to($port);
+    my ($peer) = carry(\@servers, $otto, post(mailbox_id(1),
+        'Authorization: NTLM ' . ntlm_message(1)),
+        answer(401, 'WWW-Authenticate: NTLM ' . ntlm_message(2)));
+
+    asks(4, name(2));
+    is((asks(4, name(2)))[1], 'learned', 'the database moves in a handshake');
+
+    my ($again, $answer) = carry(\@servers, $otto, post(mailbox_id(1),
+        'Authorization: NTLM ' . ntlm_message(3, 'CONTOSO', 'otto')),
+        answer(200), $peer);
+    is($again, $peer, '... which ends where it began');
+    is(header($answer, 'X-Route'), 'handshake', '... and says so');
+    $_->close for $otto, $peer;
+    stop_nginx($front);
+}
+
+
 # thousands of them: the zone stays as it is, nothing fails
 
 {
