@@ -427,3 +427,34 @@ ngx_mapi_unlink_header(ngx_http_request_t *r, ngx_list_part_t **partp,
 
     return rc;
 }
+
+
+ngx_str_t *
+ngx_mapi_answer_header(ngx_http_request_t *r, char *name)
+{
+    size_t            len;
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
+
+    if (r->upstream == NULL) {
+        return NULL;
+    }
+
+    len = ngx_strlen(name);
+
+    for (part = &r->upstream->headers_in.headers.part; part; part = part->next)
+    {
+        h = part->elts;
+
+        for (i = 0; i < part->nelts; i++) {
+            if (h[i].key.len == len
+                && ngx_strncasecmp(h[i].key.data, (u_char *) name, len) == 0)
+            {
+                return &h[i].value;
+            }
+        }
+    }
+
+    return NULL;
+}

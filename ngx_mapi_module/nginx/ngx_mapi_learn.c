@@ -41,7 +41,6 @@ static ngx_int_t ngx_mapi_learn_server(ngx_mapi_srv_conf_t *mscf,
     uint64_t hash);
 static ngx_int_t ngx_mapi_learn_named(ngx_mapi_srv_conf_t *mscf,
     ngx_str_t *name);
-static ngx_str_t *ngx_mapi_learn_target(ngx_http_request_t *r);
 static void ngx_mapi_learn_write(ngx_mapi_main_conf_t *mmcf, uint64_t *key,
     uint64_t server, uint64_t said);
 static void ngx_mapi_learn_store(ngx_mapi_learned_t *slot,
@@ -201,7 +200,7 @@ ngx_mapi_learn(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
         return;
     }
 
-    target = ngx_mapi_learn_target(r);
+    target = ngx_mapi_answer_header(r, "X-CalculatedBETarget");
 
     if (target == NULL) {
         return;
@@ -264,7 +263,7 @@ ngx_mapi_learn_compare(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
         return;
     }
 
-    target = ngx_mapi_learn_target(r);
+    target = ngx_mapi_answer_header(r, "X-CalculatedBETarget");
 
     if (target == NULL) {
         return;
@@ -383,33 +382,6 @@ ngx_mapi_learn_named(ngx_mapi_srv_conf_t *mscf, ngx_str_t *name)
     }
 
     return -1;
-}
-
-
-static ngx_str_t *
-ngx_mapi_learn_target(ngx_http_request_t *r)
-{
-    ngx_uint_t        i;
-    ngx_list_part_t  *part;
-    ngx_table_elt_t  *h;
-
-    for (part = &r->upstream->headers_in.headers.part; part; part = part->next)
-    {
-        h = part->elts;
-
-        for (i = 0; i < part->nelts; i++) {
-            if (h[i].key.len == sizeof("X-CalculatedBETarget") - 1
-                && ngx_strncasecmp(h[i].key.data,
-                                   (u_char *) "X-CalculatedBETarget",
-                                   sizeof("X-CalculatedBETarget") - 1)
-                   == 0)
-            {
-                return &h[i].value;
-            }
-        }
-    }
-
-    return NULL;
 }
 
 

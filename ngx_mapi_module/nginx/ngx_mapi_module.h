@@ -369,6 +369,9 @@ ngx_int_t ngx_mapi_identify(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
  */
 ngx_int_t ngx_mapi_read_headers(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
 
+/* the first header of that name in a server's answer, NULL if none */
+ngx_str_t *ngx_mapi_answer_header(ngx_http_request_t *r, char *name);
+
 /* the request's Authorization; all zero if there is none */
 void ngx_mapi_read_auth(ngx_http_request_t *r, mapi_auth_t *auth);
 

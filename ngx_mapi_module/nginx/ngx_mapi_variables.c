@@ -362,29 +362,11 @@ ngx_mapi_variable_activity(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
 static void
 ngx_mapi_variable_code(ngx_http_request_t *r, ngx_str_t *s)
 {
-    ngx_uint_t        i;
-    ngx_list_part_t  *part;
-    ngx_table_elt_t  *h;
+    ngx_str_t  *code;
 
-    if (r->main->upstream == NULL) {
-        return;
-    }
+    code = ngx_mapi_answer_header(r->main, "X-ResponseCode");
 
-    for (part = &r->main->upstream->headers_in.headers.part;
-         part;
-         part = part->next)
-    {
-        h = part->elts;
-
-        for (i = 0; i < part->nelts; i++) {
-            if (h[i].key.len == sizeof("X-ResponseCode") - 1
-                && ngx_strncasecmp(h[i].key.data, (u_char *) "X-ResponseCode",
-                                   sizeof("X-ResponseCode") - 1)
-                   == 0)
-            {
-                *s = h[i].value;
-                return;
-            }
-        }
+    if (code) {
+        *s = *code;
     }
 }
