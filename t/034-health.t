@@ -429,14 +429,14 @@ for my $case ([ 'round', '' ], [ 'least', "zone y 256k;\nleast_conn;" ],
 
 {
     my ($crt, $key) = certificate('ex1.contoso.com');
-    my $tls = free_port('127.0.0.21');
-    my $server = "server { listen 127.0.0.21:443 ssl; listen 127.0.0.21:$tls;"
+    my $own = join '.', 127, 1 + int rand 250, int rand 250, 21;
+    my $server = "server { listen $own:443 ssl;"
                  . " ssl_certificate $crt; ssl_certificate_key $key;"
                  . ' location / { add_header X-Server $server_addr;'
                  . ' return 200 "200 OK<br/>$ssl_server_name\n"; } }';
 
     SKIP: {
-        my $can = IO::Socket::INET->new(LocalAddr => '127.0.0.21',
+        my $can = IO::Socket::INET->new(LocalAddr => $own,
                                         LocalPort => 443, Listen => 1);
         skip 'port 443 is in use or needs root', 3 if !$can;
         close $can;
@@ -449,19 +449,19 @@ for my $case ([ 'round', '' ], [ 'least', "zone y 256k;\nleast_conn;" ],
         for my $host (sort keys %verified) {
             my $front = front_end("tls-$host", 'mapi_health_check '
                 . "$check host=$host match=<br/>$host verify=on;\n"
-                . 'server 127.0.0.21:443;', mapi => 'off', http => $server,
+                . "server $own:443;", mapi => 'off', http => $server,
                 scheme => 'https',
                 proxy => "proxy_http_version 1.1; proxy_ssl_verify on;"
                          . " proxy_ssl_trusted_certificate $crt;");
-            says($front, qr/127.0.0.21:443 of upstream "exchange" $verified{$host}/);
+            says($front, qr/\Q$own\E:443 of upstream "exchange" $verified{$host}/);
             ok(1, "verify=on, host=$host: $verified{$host}");
             stop_nginx($front);
         }
 
         my $front = front_end('tls-off', "mapi_health_check $check"
-            . " host=ex2.contoso.com match=<br/>ex2;\nserver 127.0.0.21:443;",
+            . " host=ex2.contoso.com match=<br/>ex2;\nserver $own:443;",
             mapi => 'off', http => $server, scheme => 'https');
-        says($front, qr/127.0.0.21:443 of upstream "exchange" is alive/);
+        says($front, qr/\Q$own\E:443 of upstream "exchange" is alive/);
         ok(1, 'without it any certificate will do');
         stop_nginx($front);
     }

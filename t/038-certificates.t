@@ -12,12 +12,13 @@ use MapiRoad;
 my $check = 'interval=100ms timeout=2s fails=2 passes=2 uri=/mapi/health';
 my ($port, $tls);
 
-# checks speak TLS on port 443 only
+# checks speak TLS on port 443 only, of addresses that no other run has
 
-my $can = IO::Socket::INET->new(LocalAddr => '127.0.0.31', LocalPort => 443,
+my $net = join '.', 127, 1 + int rand 250, int rand 250;
+my $can = IO::Socket::INET->new(LocalAddr => "$net.31", LocalPort => 443,
                                 Listen => 1);
 plan skip_all => 'port 443 needs root' if !$can && $>;
-die "port 443 of 127.0.0.31 is in use\n" if !$can;
+die "port 443 of $net.31 is in use\n" if !$can;
 close $can;
 
 
@@ -53,13 +54,13 @@ sub server_block
 
     return <<"EOF";
 server {
-    listen 127.0.0.3$i:443 ssl;
+    listen $net.3$i:443 ssl;
     ssl_certificate $crt;
     ssl_certificate_key $key;
     location /mapi/health { return 200 "200 OK"; }
     location / {
         add_header WWW-Authenticate '$offer' always;
-        add_header X-Server 127.0.0.3$i always;
+        add_header X-Server $net.3$i always;
         return 401;
     }
 }
@@ -77,7 +78,7 @@ sub front_end
     return start_nginx($name, road_http(port => $port, backend => 443,
         alive => [], scheme => 'https',
         upstream => "mapi;\nmapi_health_check $check $more;\n"
-                    . join('', map { "server 127.0.0.3$_:443;\n" }
+                    . join('', map { "server $net.3$_:443;\n" }
                                1 .. @servers),
         http => "mapi_zone mapi 1m;\n" . join('', map {
                     server_block($_, @{ $servers[$_ - 1] }) } 1 .. @servers),
@@ -103,17 +104,17 @@ my $words = qr/has another certificate than the listener/;
     my $front = front_end('same', '', [ $right, $right_key ], [ $ec, $ec_key ],
                           [ $wrong, $wrong_key ]);
 
-    wait_for { log_of($front) =~ /127.0.0.$_:443 .* is alive/ } for 31 .. 33;
+    wait_for { log_of($front) =~ /\Q$net\E.$_:443 .* is alive/ } for 31 .. 33;
     unlike(log_of($front), $words, 'who has offered nothing is not warned of');
 
     # one a second is noted
 
     wait_for { reached(int rand 1000); log_of($front) =~ $words };
-    like(log_of($front), qr/\[warn\].*server 127.0.0.33:443 .*$words.*same certificate on both/,
+    like(log_of($front), qr/\[warn\].*server \Q$net\E.33:443 .*$words.*same certificate on both/,
          'a server that differs and offers NTLM is warned of');
     sleep 0.5;
     is(() = log_of($front) =~ /$words/g, 1, '... once, and no other');
-    ok((grep { reached($_) eq '127.0.0.33' } 1 .. 30),
+    ok((grep { reached($_) eq "$net.33" } 1 .. 30),
        '... and is used all the same');
     stop_nginx($front);
 }
@@ -127,9 +128,9 @@ my $words = qr/has another certificate than the listener/;
                           [ $wrong, $wrong_key, 'Basic realm="mail"' ]);
 
     wait_for { reached(int rand 1000); log_of($front) =~ $words };
-    wait_for { !grep { reached($_) eq '127.0.0.32' } 1 .. 30 };
+    wait_for { !grep { reached($_) eq "$net.32" } 1 .. 30 };
     ok(1, 'avoid: a server that differs gets nothing new');
-    ok((grep { reached($_) eq '127.0.0.33' } 1 .. 30),
+    ok((grep { reached($_) eq "$net.33" } 1 .. 30),
        '... but one that offers no such logon does');
     stop_nginx($front);
 
@@ -149,7 +150,7 @@ my $words = qr/has another certificate than the listener/;
 {
     my $front = front_end('end', '', [ $short, $short_key ]);
 
-    wait_for { log_of($front) =~ /the certificate of server 127.0.0.31:443 of upstream "exchange" ends in 4 days/ };
+    wait_for { log_of($front) =~ /the certificate of server \Q$net\E.31:443 of upstream "exchange" ends in 4 days/ };
     ok(1, 'a certificate that ends soon is warned of');
     sleep 0.5;
     is(() = log_of($front) =~ /ends in \d days/g, 1, '... once');
@@ -165,7 +166,7 @@ my $words = qr/has another certificate than the listener/;
     my $front = start_nginx('variable', road_http(port => $port,
         backend => 443, alive => [], scheme => 'https',
         upstream => "mapi;\nmapi_health_check $check;\n"
-                    . "server 127.0.0.31:443;\n",
+                    . "server $net.31:443;\n",
         http => "mapi_zone mapi 1m;\nmap \$ssl_server_name \$crt {"
                 . " default $right; }\n"
                 . server_block(1, $wrong, $wrong_key),
@@ -175,7 +176,7 @@ my $words = qr/has another certificate than the listener/;
     like(slurp("$front->{prefix}/logs/start"),
          qr/certificates of this server are given by variables and cannot be compared/,
          'certificates from variables are not compared, and nginx -t says so');
-    wait_for { log_of($front) =~ /127.0.0.31:443 .* is alive/ };
+    wait_for { log_of($front) =~ /\Q$net\E.31:443 .* is alive/ };
     reached(1);
     sleep 0.5;
     unlike(log_of($front), $words, '... nor warned of');
