@@ -16,8 +16,9 @@ static void ngx_mapi_health_connected(ngx_event_t *ev);
 static void ngx_mapi_health_write(ngx_event_t *ev);
 static void ngx_mapi_health_read(ngx_event_t *ev);
 static void ngx_mapi_health_timeout(ngx_event_t *ev);
-static ngx_int_t ngx_mapi_health_test_connect(ngx_connection_t *c);
+static ngx_err_t ngx_mapi_health_test_connect(ngx_connection_t *c);
 static void ngx_mapi_health_ask(ngx_mapi_health_target_t *target);
+static u_char *ngx_mapi_health_body(ngx_mapi_health_target_t *target);
 static ngx_uint_t ngx_mapi_health_judge(ngx_mapi_health_target_t *target,
     ngx_uint_t complete);
 static ngx_uint_t ngx_mapi_health_expected(ngx_mapi_health_t *health,
@@ -127,14 +128,22 @@ ngx_mapi_health_start(ngx_mapi_health_target_t *target)
 static void
 ngx_mapi_health_connected(ngx_event_t *ev)
 {
+    ngx_err_t                  err;
     ngx_connection_t          *c;
     ngx_mapi_health_target_t  *target;
 
     c = ev->data;
     target = c->data;
 
-    if (ngx_mapi_health_test_connect(c) != NGX_OK) {
-        ngx_mapi_health_end(target, ngx_mapi_check_refused, 0, NULL, 0);
+    err = ngx_mapi_health_test_connect(c);
+
+    if (err) {
+
+        /* a connection that was made and reset was closed without an answer */
+
+        ngx_mapi_health_end(target, err == NGX_ECONNRESET
+                                    ? ngx_mapi_check_closed
+                                    : ngx_mapi_check_refused, 0, NULL, 0);
         return;
     }
 
@@ -149,7 +158,7 @@ ngx_mapi_health_connected(ngx_event_t *ev)
 }
 
 
-static ngx_int_t
+static ngx_err_t
 ngx_mapi_health_test_connect(ngx_connection_t *c)
 {
     int        err;
@@ -162,7 +171,7 @@ ngx_mapi_health_test_connect(ngx_connection_t *c)
         err = ngx_socket_errno;
     }
 
-    return err ? NGX_ERROR : NGX_OK;
+    return err;
 }
 
 
@@ -418,6 +427,25 @@ ngx_mapi_health_read(ngx_event_t *ev)
 }
 
 
+/* where the headers end, NULL if they have not come */
+
+static u_char *
+ngx_mapi_health_body(ngx_mapi_health_target_t *target)
+{
+    u_char  *p, *last;
+
+    last = target->buffer + target->received;
+
+    for (p = target->buffer; p + 3 < last; p++) {
+        if (p[0] == CR && p[1] == LF && p[2] == CR && p[3] == LF) {
+            return p + 4;
+        }
+    }
+
+    return NULL;
+}
+
+
 /* 1 if the answer, as far as it has come, decides, and the check has ended */
 
 static ngx_uint_t
@@ -428,17 +456,8 @@ ngx_mapi_health_judge(ngx_mapi_health_target_t *target, ngx_uint_t complete)
     ngx_str_t         *match;
     ngx_mapi_check_e   check;
 
-    p = target->buffer;
-    last = p + target->received;
-
-    body = NULL;
-
-    for ( /* void */ ; p + 3 < last; p++) {
-        if (p[0] == CR && p[1] == LF && p[2] == CR && p[3] == LF) {
-            body = p + 4;
-            break;
-        }
-    }
+    last = target->buffer + target->received;
+    body = ngx_mapi_health_body(target);
 
     if (body == NULL) {
 
@@ -453,7 +472,9 @@ ngx_mapi_health_judge(ngx_mapi_health_target_t *target, ngx_uint_t complete)
 
     p = target->buffer;
 
-    if (ngx_strncmp(p, "HTTP/1.", 7) != 0 || p[8] != ' ') {
+    if (ngx_strncmp(p, "HTTP/1.", 7) != 0 || p[7] < '0' || p[7] > '9'
+        || p[8] != ' ' || (p[12] != ' ' && p[12] != CR))
+    {
         ngx_mapi_health_end(target, ngx_mapi_check_wrong, 0, p,
                             target->received);
         return 1;
@@ -524,9 +545,9 @@ ngx_mapi_health_timeout(ngx_event_t *ev)
 {
     ngx_mapi_health_target_t *target = ev->data;
 
-    /* words that have come without those that were wanted are an answer */
+    /* an answer whose words have not come is a wrong one; half of one is none */
 
-    if (target->sent_all && target->received) {
+    if (target->sent_all && ngx_mapi_health_body(target)) {
         (void) ngx_mapi_health_judge(target, 1);
         return;
     }
