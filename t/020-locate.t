@@ -178,7 +178,9 @@ is(() = log_of($front) =~ /\[error\]/g, 0, 'nothing of this is an error');
 
         found(2);
         kill 'KILL', $worker;
-        wait_for { !-e "/proc/$worker" || slurp("/proc/$worker/stat") =~ /\) Z/ };
+
+        # it may be gone between two looks
+        wait_for { (eval { slurp("/proc/$worker/stat") } || ') Z') =~ /\) Z/ };
         wait_for { eval { found(2) eq place(2) } };
     }
 
