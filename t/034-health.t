@@ -336,33 +336,6 @@ for my $case ([ 'workers', "zone y 256k;\n", 4, sub {} ],
 }
 
 
-# what nginx lacks itself is no verdict
-
-{
-    my $front = front_end('files', "mapi;\nmapi_health_check $check;\n"
-                                   . "%SERVERS%keepalive 8;");
-
-    spew($front->{conf}, "worker_rlimit_nofile 30;\n" . slurp($front->{conf}));
-    # nginx's own words when it runs out, and stops in that state
-    allow_log(qr/Too many open files|not enough|accept4\(\) failed/);
-    reload_nginx($front);
-    says($front, qr/127.0.0.13:\d+ of upstream "exchange" is alive/);
-
-    my @polls = map { connect_to($port) } 1 .. 4;
-    $_->send(post(mailbox_id(3), 'Wait: yes')) for @polls;
-    sleep 0.3;
-
-    my @idle = map { connect_to($port) } 1 .. 40;
-    says($front, qr/Too many open files/);
-    sleep 1;
-    unlike(log_of($front), qr/is dead|are ended/,
-           'a lack of files is no server\'s fault');
-    ok(!(grep { $_->ready(0) } @polls), '... and ends nothing');
-    $_->close for @idle, @polls;
-    stop_nginx($front);
-}
-
-
 # failures of alternating kinds are failures, too
 
 {
