@@ -234,4 +234,33 @@ for my $mapi ('mapi;', 'mapi owner;') {
     stop_nginx($front);
 }
 
+# a drain by the health page in the middle of a handshake
+
+{
+    my $health = free_port('127.0.0.11');
+    my $closed = run_folder() . '/closed';
+    my $front = front_end('health', "mapi;\nmapi_health_check interval=100ms "
+        . "timeout=2s fails=2 port=$health;\n%SERVERS%keepalive 8;",
+        http => "mapi_zone mapi 1m;\nmapi_directory $directory;\n"
+                . "server { listen 127.0.0.11:$health;"
+                . " listen 127.0.0.12:$health; location / {"
+                . " if (-f $closed.\$server_addr) { return 444; }"
+                . ' return 200 "200 OK"; } }');
+    my $otto = connect_to($port);
+
+    wait_for { log_of($front) =~ /127.0.0.11:$backend .* is alive/ };
+    my ($mine) = via($otto, post(mailbox_id(1), type1()), challenge());
+    is($mine->{socket}->sockhost, '127.0.0.11', 'a logon begins');
+    spew("$closed.127.0.0.11", '');
+    wait_for { log_of($front) =~ /127.0.0.11:$backend .* is draining/ };
+
+    my ($again, $answer) = via($otto, post(mailbox_id(1), type3('otto')),
+                               answer(200), $mine);
+    is($again, $mine, '... and ends where it began, though its server drains');
+    is(header($answer, 'X-Route'), 'handshake', '... by the handshake');
+    is(header($answer, 'Connection'), 'close', '... and then it has to go');
+    $_->close for $otto, $mine;
+    stop_nginx($front);
+}
+
 done_testing();

@@ -306,9 +306,13 @@ mapi_auth_challenge_strict(const unsigned char *p, const unsigned char *end)
 }
 
 
-/* in doubt: such a scheme anywhere, as a whole word, blanks and something */
+/*
+ * Such a scheme anywhere, as a whole word; with a token: blanks and something
+ * follow it.
+ */
 static int
-mapi_auth_challenge_loose(const unsigned char *p, const unsigned char *end)
+mapi_auth_names_connection(const unsigned char *p, const unsigned char *end,
+    int token)
 {
     mapi_auth_scheme_e    scheme;
     const unsigned char  *name;
@@ -324,9 +328,15 @@ mapi_auth_challenge_loose(const unsigned char *p, const unsigned char *end)
         p = mapi_auth_skip_token(p, end);
         scheme = mapi_auth_scheme(name, p - name);
 
-        if (!mapi_auth_is_connection_scheme(scheme)
-            || p == end || !mapi_auth_blank(*p))
-        {
+        if (!mapi_auth_is_connection_scheme(scheme)) {
+            continue;
+        }
+
+        if (!token) {
+            return 1;
+        }
+
+        if (p == end || !mapi_auth_blank(*p)) {
             continue;
         }
 
@@ -351,38 +361,14 @@ mapi_auth_challenge_taints(const unsigned char *p, size_t len)
 
     rc = mapi_auth_challenge_strict(p, end);
 
-    return rc >= 0 ? rc : mapi_auth_challenge_loose(p, end);
-}
-
-
-static int
-mapi_auth_names_connection(const unsigned char *p, const unsigned char *end)
-{
-    const unsigned char  *name;
-
-    while (p < end) {
-
-        if (!mapi_auth_tchar(*p)) {
-            p++;
-            continue;
-        }
-
-        name = p;
-        p = mapi_auth_skip_token(p, end);
-
-        if (mapi_auth_is_connection_scheme(mapi_auth_scheme(name, p - name))) {
-            return 1;
-        }
-    }
-
-    return 0;
+    return rc >= 0 ? rc : mapi_auth_names_connection(p, end, 1);
 }
 
 
 int
 mapi_auth_challenge_offers(const unsigned char *p, size_t len)
 {
-    return mapi_auth_names_connection(p, p + len);
+    return mapi_auth_names_connection(p, p + len, 0);
 }
 
 
@@ -462,7 +448,7 @@ mapi_auth_strip_challenges(unsigned char *dst, const unsigned char *p,
         out += n;
     }
 
-    if (!all && mapi_auth_names_connection(first, end)) {
+    if (!all && mapi_auth_names_connection(first, end, 0)) {
         return 0;
     }
 
