@@ -256,26 +256,10 @@ static ngx_mapi_health_t *
 ngx_mapi_health_next(ngx_cycle_t *cycle, ngx_uint_t *i,
     ngx_http_upstream_srv_conf_t **us)
 {
-    ngx_mapi_srv_conf_t            *mscf;
-    ngx_http_upstream_srv_conf_t   *uscf, **uscfp;
-    ngx_http_upstream_main_conf_t  *umcf;
+    ngx_mapi_srv_conf_t  *mscf;
 
-    umcf = ngx_http_cycle_get_module_main_conf(cycle,
-                                               ngx_http_upstream_module);
-    uscfp = umcf->upstreams.elts;
-
-    while (*i < umcf->upstreams.nelts) {
-
-        uscf = uscfp[(*i)++];
-
-        if (uscf->srv_conf == NULL) {
-            continue;
-        }
-
-        mscf = ngx_http_conf_upstream_srv_conf(uscf, ngx_mapi_module);
-
+    while ((mscf = ngx_mapi_next_block(cycle, i, us))) {
         if (mscf->health) {
-            *us = uscf;
             return mscf->health;
         }
     }

@@ -77,12 +77,11 @@ ngx_mapi_learn_init_zone(ngx_slab_pool_t *shpool, ngx_mapi_zone_t *zone)
 void
 ngx_mapi_learn_init_process(ngx_cycle_t *cycle)
 {
-    ngx_uint_t                      i, j;
-    ngx_mapi_server_t              *servers;
-    ngx_mapi_srv_conf_t            *mscf;
-    ngx_mapi_main_conf_t           *mmcf;
-    ngx_http_upstream_srv_conf_t  **uscfp;
-    ngx_http_upstream_main_conf_t  *umcf;
+    ngx_uint_t                     i, j;
+    ngx_mapi_server_t             *servers;
+    ngx_mapi_srv_conf_t           *mscf;
+    ngx_mapi_main_conf_t          *mmcf;
+    ngx_http_upstream_srv_conf_t  *us;
 
     mmcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_mapi_module);
 
@@ -90,17 +89,8 @@ ngx_mapi_learn_init_process(ngx_cycle_t *cycle)
         return;
     }
 
-    umcf = ngx_http_cycle_get_module_main_conf(cycle,
-                                               ngx_http_upstream_module);
-    uscfp = umcf->upstreams.elts;
+    for (i = 0; (mscf = ngx_mapi_next_block(cycle, &i, &us)); /* void */ ) {
 
-    for (i = 0; i < umcf->upstreams.nelts; i++) {
-
-        if (uscfp[i]->srv_conf == NULL) {
-            continue;
-        }
-
-        mscf = ngx_http_conf_upstream_srv_conf(uscfp[i], ngx_mapi_module);
         servers = mscf->servers.elts;
 
         for (j = 0; j < mscf->servers.nelts; j++) {

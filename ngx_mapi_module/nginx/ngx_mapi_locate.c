@@ -361,12 +361,11 @@ ngx_mapi_refresh_servers(ngx_mapi_srv_conf_t *mscf, mapi_directory_t *d,
 ngx_int_t
 ngx_mapi_locate_init_process(ngx_cycle_t *cycle)
 {
-    ngx_uint_t                      i;
-    mapi_directory_t               *d;
-    ngx_mapi_srv_conf_t            *mscf;
-    ngx_mapi_main_conf_t           *mmcf;
-    ngx_http_upstream_srv_conf_t  **uscfp;
-    ngx_http_upstream_main_conf_t  *umcf;
+    ngx_uint_t                     i;
+    mapi_directory_t              *d;
+    ngx_mapi_srv_conf_t           *mscf;
+    ngx_mapi_main_conf_t          *mmcf;
+    ngx_http_upstream_srv_conf_t  *us;
 
     mmcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_mapi_module);
 
@@ -379,18 +378,7 @@ ngx_mapi_locate_init_process(ngx_cycle_t *cycle)
         return NGX_OK;
     }
 
-    umcf = ngx_http_cycle_get_module_main_conf(cycle,
-                                               ngx_http_upstream_module);
-    uscfp = umcf->upstreams.elts;
-
-    for (i = 0; i < umcf->upstreams.nelts; i++) {
-
-        if (uscfp[i]->srv_conf == NULL) {
-            continue;
-        }
-
-        mscf = ngx_http_conf_upstream_srv_conf(uscfp[i], ngx_mapi_module);
-
+    for (i = 0; (mscf = ngx_mapi_next_block(cycle, &i, &us)); /* void */ ) {
         if (mscf->type != ngx_mapi_upstream_none) {
             ngx_mapi_refresh_servers(mscf, d, cycle->log);
         }

@@ -348,6 +348,13 @@ ngx_int_t ngx_mapi_init_servers(ngx_conf_t *cf,
 ngx_int_t ngx_mapi_check_balancer(ngx_conf_t *cf,
     ngx_http_upstream_srv_conf_t *us, ngx_mapi_srv_conf_t *mscf);
 
+/*
+ * Our part of the next explicit upstream block, NULL after the last; i begins
+ * at 0.
+ */
+ngx_mapi_srv_conf_t *ngx_mapi_next_block(ngx_cycle_t *cycle, ngx_uint_t *i,
+    ngx_http_upstream_srv_conf_t **us);
+
 /* the context of the main request, NULL if it is not on the road */
 ngx_mapi_ctx_t *ngx_mapi_get_ctx(ngx_http_request_t *r);
 

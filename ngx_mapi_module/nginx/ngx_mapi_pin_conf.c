@@ -312,12 +312,11 @@ ngx_mapi_pin_shared_host(ngx_http_upstream_srv_conf_t *a,
 void
 ngx_mapi_pin_exit_process(ngx_cycle_t *cycle)
 {
-    ngx_uint_t                      i;
-    ngx_mapi_srv_conf_t            *mscf;
-    ngx_mapi_main_conf_t           *mmcf;
-    ngx_mapi_pin_counters_t        *n;
-    ngx_http_upstream_srv_conf_t  **uscfp;
-    ngx_http_upstream_main_conf_t  *umcf;
+    ngx_uint_t                     i;
+    ngx_mapi_srv_conf_t           *mscf;
+    ngx_mapi_main_conf_t          *mmcf;
+    ngx_mapi_pin_counters_t       *n;
+    ngx_http_upstream_srv_conf_t  *us;
 
     mmcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_mapi_module);
 
@@ -325,17 +324,12 @@ ngx_mapi_pin_exit_process(ngx_cycle_t *cycle)
         return;
     }
 
-    umcf = ngx_http_cycle_get_module_main_conf(cycle,
-                                               ngx_http_upstream_module);
-    uscfp = umcf->upstreams.elts;
+    for (i = 0; (mscf = ngx_mapi_next_block(cycle, &i, &us)); /* void */ ) {
 
-    for (i = 0; i < umcf->upstreams.nelts; i++) {
-
-        if (!ngx_mapi_pin_is_on(uscfp[i])) {
+        if (!mscf->pin) {
             continue;
         }
 
-        mscf = ngx_http_conf_upstream_srv_conf(uscfp[i], ngx_mapi_module);
         n = &mscf->pins;
 
         if (n->opened + n->failed + n->refused == 0) {
@@ -347,7 +341,7 @@ ngx_mapi_pin_exit_process(ngx_cycle_t *cycle)
                       "closed by client %ui, server %ui, idle %ui, limit %ui, "
                       "refusal %ui, failure %ui, shutdown %ui; "
                       "handshakes failed %ui, refused %ui",
-                      &uscfp[i]->host, n->opened, n->pinned,
+                      &us->host, n->opened, n->pinned,
                       n->closed[ngx_mapi_pin_by_client],
                       n->closed[ngx_mapi_pin_by_server],
                       n->closed[ngx_mapi_pin_by_idle],

@@ -173,3 +173,30 @@ ngx_mapi_check_balancer(ngx_conf_t *cf, ngx_http_upstream_srv_conf_t *us,
 
     return NGX_ERROR;
 }
+
+
+ngx_mapi_srv_conf_t *
+ngx_mapi_next_block(ngx_cycle_t *cycle, ngx_uint_t *i,
+    ngx_http_upstream_srv_conf_t **us)
+{
+    ngx_http_upstream_srv_conf_t   *uscf, **uscfp;
+    ngx_http_upstream_main_conf_t  *umcf;
+
+    umcf = ngx_http_cycle_get_module_main_conf(cycle,
+                                               ngx_http_upstream_module);
+    uscfp = umcf->upstreams.elts;
+
+    while (*i < umcf->upstreams.nelts) {
+
+        uscf = uscfp[(*i)++];
+
+        /* "proxy_pass" with an address makes a block without configuration */
+
+        if (uscf->srv_conf) {
+            *us = uscf;
+            return ngx_http_conf_upstream_srv_conf(uscf, ngx_mapi_module);
+        }
+    }
+
+    return NULL;
+}
