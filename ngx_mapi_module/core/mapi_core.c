@@ -70,3 +70,53 @@ mapi_strlow(unsigned char *dst, const unsigned char *src, size_t n)
 
     return dst;
 }
+
+
+size_t
+mapi_utf8(const unsigned char *p, size_t len)
+{
+    size_t         n, i;
+    unsigned char  min, max;
+
+    min = 0x80;
+    max = 0xbf;
+
+    if (p[0] >= 0xc2 && p[0] <= 0xdf) {
+        n = 2;
+
+    } else if (p[0] >= 0xe0 && p[0] <= 0xef) {
+        n = 3;
+
+        if (p[0] == 0xe0) {
+            min = 0xa0;
+
+        } else if (p[0] == 0xed) {
+            max = 0x9f;
+        }
+
+    } else if (p[0] >= 0xf0 && p[0] <= 0xf4) {
+        n = 4;
+
+        if (p[0] == 0xf0) {
+            min = 0x90;
+
+        } else if (p[0] == 0xf4) {
+            max = 0x8f;
+        }
+
+    } else {
+        return 0;
+    }
+
+    if (len < n || p[1] < min || p[1] > max) {
+        return 0;
+    }
+
+    for (i = 2; i < n; i++) {
+        if (p[i] < 0x80 || p[i] > 0xbf) {
+            return 0;
+        }
+    }
+
+    return n;
+}

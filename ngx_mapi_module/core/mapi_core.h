@@ -53,5 +53,12 @@ extern const signed char  mapi_hex_digits[256];
 unsigned char *mapi_strlow(unsigned char *dst, const unsigned char *src,
     size_t n);
 
+/*
+ * The length of the well-formed UTF-8 sequence of two bytes or more at p (RFC
+ * 3629: no overlong form, no surrogate, nothing above U+10FFFF), 0 if there is
+ * none; len is not 0.
+ */
+size_t mapi_utf8(const unsigned char *p, size_t len);
+
 
 #endif /* _MAPI_CORE_H_INCLUDED_ */

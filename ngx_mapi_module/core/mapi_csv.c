@@ -9,7 +9,6 @@
 #include <stdlib.h>
 
 
-static size_t mapi_csv_utf8(const unsigned char *p, const unsigned char *last);
 static unsigned mapi_csv_chars(const unsigned char *p,
     const unsigned char *last);
 static int mapi_csv_fail(mapi_csv_t *csv, const char *error, unsigned line,
@@ -98,58 +97,6 @@ mapi_csv_utf16(const unsigned char *p, size_t len, unsigned char **out,
 }
 
 
-/*
- * Returns the length of the character at p, 0 if it is none.
- */
-
-static size_t
-mapi_csv_utf8(const unsigned char *p, const unsigned char *last)
-{
-    size_t    n, i;
-    uint32_t  c;
-
-    if (*p < 0x80) {
-        return *p ? 1 : 0;
-    }
-
-    if (*p >= 0xc2 && *p <= 0xdf) {
-        n = 2;
-        c = *p & 0x1f;
-
-    } else if (*p >= 0xe0 && *p <= 0xef) {
-        n = 3;
-        c = *p & 0x0f;
-
-    } else if (*p >= 0xf0 && *p <= 0xf4) {
-        n = 4;
-        c = *p & 0x07;
-
-    } else {
-        return 0;
-    }
-
-    if ((size_t) (last - p) < n) {
-        return 0;
-    }
-
-    for (i = 1; i < n; i++) {
-        if ((p[i] & 0xc0) != 0x80) {
-            return 0;
-        }
-
-        c = c << 6 | (p[i] & 0x3f);
-    }
-
-    if ((n == 3 && (c < 0x800 || (c >= 0xd800 && c < 0xe000)))
-        || (n == 4 && (c < 0x10000 || c > 0x10ffff)))
-    {
-        return 0;
-    }
-
-    return n;
-}
-
-
 static unsigned
 mapi_csv_chars(const unsigned char *p, const unsigned char *last)
 {
@@ -231,7 +178,12 @@ mapi_csv_init(mapi_csv_t *csv, unsigned char *p, size_t len)
             break;
         }
 
-        n = mapi_csv_utf8(p, last);
+        if (*p < 0x80) {
+            n = *p ? 1 : 0;
+
+        } else {
+            n = mapi_utf8(p, last - p);
+        }
 
         if (n == 0) {
             return mapi_csv_fail(csv, *p ? "this is not UTF-8: export with "

@@ -17,61 +17,6 @@ typedef struct {
 } mapi_identity_marks_t;
 
 
-/*
- * The length of the well-formed UTF-8 sequence at p (RFC 3629: no overlong
- * form, no surrogate, nothing above U+10FFFF), 0 if there is none
- */
-
-static size_t
-mapi_identity_utf8(const unsigned char *p, size_t len)
-{
-    size_t         n, i;
-    unsigned char  min, max;
-
-    min = 0x80;
-    max = 0xbf;
-
-    if (p[0] >= 0xc2 && p[0] <= 0xdf) {
-        n = 2;
-
-    } else if (p[0] >= 0xe0 && p[0] <= 0xef) {
-        n = 3;
-
-        if (p[0] == 0xe0) {
-            min = 0xa0;
-
-        } else if (p[0] == 0xed) {
-            max = 0x9f;
-        }
-
-    } else if (p[0] >= 0xf0 && p[0] <= 0xf4) {
-        n = 4;
-
-        if (p[0] == 0xf0) {
-            min = 0x90;
-
-        } else if (p[0] == 0xf4) {
-            max = 0x8f;
-        }
-
-    } else {
-        return 0;
-    }
-
-    if (len < n || p[1] < min || p[1] > max) {
-        return 0;
-    }
-
-    for (i = 2; i < n; i++) {
-        if (p[i] < 0x80 || p[i] > 0xbf) {
-            return 0;
-        }
-    }
-
-    return n;
-}
-
-
 /* what holds for every kind of identity */
 static int
 mapi_identity_scan(mapi_identity_marks_t *m, const unsigned char *p,
@@ -95,7 +40,7 @@ mapi_identity_scan(mapi_identity_marks_t *m, const unsigned char *p,
         }
 
         if (p[i] >= 0x80) {
-            n = mapi_identity_utf8(p + i, len - i);
+            n = mapi_utf8(p + i, len - i);
 
             if (n == 0) {
                 return MAPI_ERROR;
