@@ -31,6 +31,7 @@ static ngx_int_t
 ngx_mapi_header_filter(ngx_http_request_t *r)
 {
     ngx_int_t        rc;
+    ngx_uint_t       server;
     ngx_mapi_ctx_t  *ctx;
 
     if (r != r->main) {
@@ -57,7 +58,9 @@ ngx_mapi_header_filter(ngx_http_request_t *r)
      * cleanup; it is gone when nginx answers for itself.
      */
 
-    if (r->upstream && r->upstream->cleanup) {
+    server = (r->upstream && r->upstream->cleanup);
+
+    if (server) {
         ngx_mapi_learn(r, ctx);
         rc = ngx_mapi_affinity_write(r, ctx);
 
@@ -66,6 +69,14 @@ ngx_mapi_header_filter(ngx_http_request_t *r)
     }
 
     if (rc != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    /* not on what a limit, the access phase or the health page answers */
+
+    if ((ctx->refused || r->upstream)
+        && ngx_mapi_diagnose(r, ctx, server) != NGX_OK)
+    {
         return NGX_ERROR;
     }
 
@@ -172,6 +183,20 @@ ngx_mapi_annotate_error(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
 static ngx_int_t
 ngx_mapi_add_header(ngx_http_request_t *r, char *key, char *value)
 {
+    ngx_str_t  k, v;
+
+    k.data = (u_char *) key;
+    k.len = ngx_strlen(key);
+    v.data = (u_char *) value;
+    v.len = ngx_strlen(value);
+
+    return ngx_mapi_push_header(r, &k, &v);
+}
+
+
+ngx_int_t
+ngx_mapi_push_header(ngx_http_request_t *r, ngx_str_t *key, ngx_str_t *value)
+{
     ngx_table_elt_t  *h;
 
     h = ngx_list_push(&r->headers_out.headers);
@@ -181,10 +206,8 @@ ngx_mapi_add_header(ngx_http_request_t *r, char *key, char *value)
 
     h->hash = 1;
     ngx_mapi_header_end(h);
-    h->key.data = (u_char *) key;
-    h->key.len = ngx_strlen(key);
-    h->value.data = (u_char *) value;
-    h->value.len = ngx_strlen(value);
+    h->key = *key;
+    h->value = *value;
 
     return NGX_OK;
 }

@@ -118,6 +118,8 @@ ngx_mapi_get_peer(ngx_peer_connection_t *pc, void *data)
      */
 
     if (mp->ctx->server >= 0) {
+        mp->ctx->asked = mp->ctx->server;
+
         rc = ngx_mapi_acquire(mp, pc);
 
         if (rc != NGX_BUSY) {

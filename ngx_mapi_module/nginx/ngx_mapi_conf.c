@@ -8,6 +8,8 @@
 
 
 static char *ngx_mapi_set(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+static char *ngx_mapi_set_enum(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 static char *ngx_mapi_set_upstream(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_mapi_set_unknown_mailbox(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -22,6 +24,8 @@ static char *ngx_mapi_set_affinity_key(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_mapi_set_server_name(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+static char *ngx_mapi_merge_server_name(ngx_conf_t *cf,
+    ngx_mapi_loc_conf_t *prev, ngx_mapi_loc_conf_t *conf);
 static char *ngx_mapi_merge_road(ngx_conf_t *cf, ngx_mapi_loc_conf_t *conf);
 static ngx_int_t ngx_mapi_note_way(ngx_conf_t *cf, ngx_mapi_loc_conf_t *conf,
     ngx_http_upstream_srv_conf_t *us);
@@ -41,6 +45,22 @@ static ngx_conf_enum_t  ngx_mapi_affinities[] = {
     { ngx_string("off"), ngx_mapi_affinity_off },
     { ngx_string("on"), ngx_mapi_affinity_on },
     { ngx_string("auto"), ngx_mapi_affinity_auto },
+    { ngx_null_string, 0 }
+};
+
+
+static ngx_conf_enum_t  ngx_mapi_headers[] = {
+    { ngx_string("on"), ngx_mapi_headers_on },
+    { ngx_string("off"), ngx_mapi_headers_off },
+    { ngx_string("full"), ngx_mapi_headers_full },
+    { ngx_null_string, 0 }
+};
+
+
+static ngx_conf_enum_t  ngx_mapi_forwarded_fors[] = {
+    { ngx_string("append"), ngx_mapi_forwarded_append },
+    { ngx_string("replace"), ngx_mapi_forwarded_replace },
+    { ngx_string("off"), ngx_mapi_forwarded_off },
     { ngx_null_string, 0 }
 };
 
@@ -105,7 +125,7 @@ ngx_command_t  ngx_mapi_commands[] = {
 
     { ngx_string("mapi_affinity"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_enum_slot,
+      ngx_mapi_set_enum,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_mapi_loc_conf_t, affinity),
       &ngx_mapi_affinities },
@@ -130,6 +150,20 @@ ngx_command_t  ngx_mapi_commands[] = {
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
       NULL },
+
+    { ngx_string("mapi_headers"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_mapi_set_enum,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_mapi_loc_conf_t, headers),
+      &ngx_mapi_headers },
+
+    { ngx_string("mapi_forwarded_for"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_mapi_set_enum,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_mapi_loc_conf_t, forwarded_for),
+      &ngx_mapi_forwarded_fors },
 
       ngx_null_command
 };
@@ -208,11 +242,14 @@ ngx_mapi_create_loc_conf(ngx_conf_t *cf)
      *     conf->rules = NULL;
      *     conf->cookie_name = { 0, NULL };
      *     conf->server_name = { 0, NULL };
+     *     conf->short_name = { 0, NULL };
      *     conf->upstream = NULL;
      */
 
     conf->mode = NGX_CONF_UNSET_UINT;
     conf->affinity = NGX_CONF_UNSET_UINT;
+    conf->headers = NGX_CONF_UNSET_UINT;
+    conf->forwarded_for = NGX_CONF_UNSET_UINT;
 
     return conf;
 }
@@ -288,6 +325,11 @@ ngx_mapi_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_uint_value(conf->affinity, prev->affinity,
                               ngx_mapi_affinity_auto);
 
+    ngx_conf_merge_uint_value(conf->headers, prev->headers,
+                              ngx_mapi_headers_on);
+    ngx_conf_merge_uint_value(conf->forwarded_for, prev->forwarded_for,
+                              ngx_mapi_forwarded_append);
+
     if (conf->cookie_name.data == NULL) {
 
         if (prev->cookie_name.data) {
@@ -306,9 +348,10 @@ ngx_mapi_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
         conf->rules = prev->rules;
     }
 
-    if (conf->server_name.data == NULL) {
-        conf->server_name = prev->server_name.data ? prev->server_name
-                                                   : cf->cycle->hostname;
+    rc = ngx_mapi_merge_server_name(cf, prev, conf);
+
+    if (rc != NGX_CONF_OK) {
+        return rc;
     }
 
     rc = ngx_mapi_merge_road(cf, conf);
@@ -322,6 +365,52 @@ ngx_mapi_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 
     if (us && ngx_mapi_note_way(cf, conf, us) != NGX_OK) {
         return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+/*
+ * The short name is for X-FEServer: what Windows calls the NetBIOS name, the
+ * first part of the host name in upper case.
+ */
+
+static char *
+ngx_mapi_merge_server_name(ngx_conf_t *cf, ngx_mapi_loc_conf_t *prev,
+    ngx_mapi_loc_conf_t *conf)
+{
+    u_char      c, *dot;
+    ngx_str_t  *name;
+    ngx_uint_t  i;
+
+    name = &conf->server_name;
+
+    if (name->data == NULL) {
+        *name = prev->server_name.data ? prev->server_name
+                                       : cf->cycle->hostname;
+    }
+
+    /* the http level has a name, but nobody merges it */
+
+    if (prev->short_name.data && name->data == prev->server_name.data) {
+        conf->short_name = prev->short_name;
+        return NGX_CONF_OK;
+    }
+
+    dot = ngx_strlchr(name->data, name->data + name->len, '.');
+
+    conf->short_name.len = dot ? (size_t) (dot - name->data) : name->len;
+    conf->short_name.data = ngx_pnalloc(cf->pool, conf->short_name.len + 1);
+
+    if (conf->short_name.data == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    for (i = 0; i < conf->short_name.len; i++) {
+        c = name->data[i];
+        conf->short_name.data[i] = (u_char) (c >= 'a' && c <= 'z' ? c & ~0x20
+                                                                  : c);
     }
 
     return NGX_CONF_OK;
@@ -516,7 +605,41 @@ ngx_mapi_set(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     mlcf->file = cf->conf_file->file.name;
     mlcf->line = cf->conf_file->line;
 
-    return ngx_conf_set_enum_slot(cf, cmd, conf);
+    return ngx_mapi_set_enum(cf, cmd, conf);
+}
+
+
+/* nginx's own slot, with the words that may be written */
+
+static char *
+ngx_mapi_set_enum(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    u_char           *p, *last, text[NGX_MAX_CONF_ERRSTR];
+    ngx_str_t        *value;
+    ngx_conf_enum_t  *e;
+
+    value = cf->args->elts;
+    p = text;
+    last = text + sizeof(text);
+
+    for (e = cmd->post; e->name.len; e++) {
+
+        if (e->name.len == value[1].len
+            && ngx_strcasecmp(e->name.data, value[1].data) == 0)
+        {
+            return ngx_conf_set_enum_slot(cf, cmd, conf);
+        }
+
+        p = ngx_slprintf(p, last, "%s\"%V\"",
+                         p == text ? "" : e[1].name.len ? ", " : " or ",
+                         &e->name);
+    }
+
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                       "invalid value \"%V\" in \"%V\" directive: write %*s",
+                       &value[1], &cmd->name, (size_t) (p - text), text);
+
+    return NGX_CONF_ERROR;
 }
 
 

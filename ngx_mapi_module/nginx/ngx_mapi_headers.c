@@ -72,8 +72,6 @@ static ngx_int_t ngx_mapi_take_cookie(ngx_http_request_t *r,
 static ngx_uint_t ngx_mapi_is_own_cookie(ngx_mapi_ctx_t *ctx, u_char *p,
     u_char *end);
 static void ngx_mapi_note_cookie(ngx_mapi_ctx_t *ctx, u_char *p, u_char *end);
-static ngx_int_t ngx_mapi_unlink_header(ngx_http_request_t *r,
-    ngx_list_part_t **partp, ngx_list_part_t *prev, ngx_uint_t i);
 
 
 #define ngx_mapi_header_eq(h, s)                                              \
@@ -164,6 +162,9 @@ ngx_mapi_read_headers(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
 
         ngx_log_debug1(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
                        "mapi: request header \"%V\" removed", &h->key);
+
+        /* nor is it there for variables that go by a slot, as $http_cookie */
+        h->hash = 0;
 
         rc = ngx_mapi_unlink_header(r, &part, prev, i);
 
@@ -355,11 +356,10 @@ ngx_mapi_note_cookie(ngx_mapi_ctx_t *ctx, u_char *p, u_char *end)
  * Takes element i of a part out of the list without moving any element: typed
  * slots of headers_in and "next" chains point at them.  The part ends before
  * the element; what follows becomes a part of its own.  No part but the first
- * may be empty, nginx's loops rely on it.  NGX_DONE if the part itself went:
- * *partp is then its successor.
+ * may be empty, nginx's loops rely on it.
  */
 
-static ngx_int_t
+ngx_int_t
 ngx_mapi_unlink_header(ngx_http_request_t *r, ngx_list_part_t **partp,
     ngx_list_part_t *prev, ngx_uint_t i)
 {
@@ -369,9 +369,6 @@ ngx_mapi_unlink_header(ngx_http_request_t *r, ngx_list_part_t **partp,
 
     list = &r->headers_in.headers;
     part = *partp;
-
-    /* nor is it a header for variables that go by a slot, as $http_cookie */
-    ((ngx_table_elt_t *) part->elts + i)->hash = 0;
 
     if (i + 1 < part->nelts) {
 

@@ -141,6 +141,7 @@ ngx_mapi_take_road(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     ctx->observe = (mlcf->mode == ngx_mapi_mode_observe);
     ctx->refused = 0;
     ctx->server = -1;
+    ctx->asked = -1;
 
     /* an internal redirect to another road knows already for whom it is */
 
@@ -186,6 +187,10 @@ ngx_mapi_take_road(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
         }
 
         return ngx_mapi_refuse(ctx, NGX_HTTP_SERVICE_UNAVAILABLE);
+    }
+
+    if (!ctx->observe && ngx_mapi_forward(r, ctx) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     return NGX_DECLINED;
@@ -300,6 +305,8 @@ ngx_mapi_init(ngx_conf_t *cf)
     }
 
     ngx_mapi_check_workers(cf);
+
+    ngx_mapi_forward_init();
 
     cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
 

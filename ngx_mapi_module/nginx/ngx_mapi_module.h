@@ -64,6 +64,20 @@ typedef enum {
 
 
 typedef enum {
+    ngx_mapi_headers_off = 0,
+    ngx_mapi_headers_on,
+    ngx_mapi_headers_full
+} ngx_mapi_headers_e;
+
+
+typedef enum {
+    ngx_mapi_forwarded_off = 0,
+    ngx_mapi_forwarded_append,
+    ngx_mapi_forwarded_replace
+} ngx_mapi_forwarded_e;
+
+
+typedef enum {
     ngx_mapi_upstream_none = 0,      /* no "mapi" in the block */
     ngx_mapi_upstream_router,
     ngx_mapi_upstream_owner
@@ -262,6 +276,10 @@ typedef struct {
     time_t                     cookie_lifetime;
 
     ngx_str_t                  server_name;   /* mapi_server_name */
+    ngx_str_t                  short_name;    /* its first part, upper case */
+
+    ngx_uint_t                 headers;       /* mapi_headers */
+    ngx_uint_t                 forwarded_for; /* mapi_forwarded_for */
 
     /* NULL where the location is not on the road */
     ngx_http_upstream_srv_conf_t  *upstream;
@@ -309,10 +327,14 @@ typedef struct {
     ngx_mapi_route_e           route;
     ngx_int_t                  server;         /* index, or -1 */
     ngx_int_t                  preferred;      /* if no pin had a word in it */
+    ngx_int_t                  asked;          /* last one tried, or -1 */
     ngx_uint_t                 last_resort;    /* nobody passes his check */
     mapi_affinity_t           *affinity;       /* opened cookie, or NULL */
 
+    /* forward */
     u_char                    *activity;       /* the request's GUID */
+    unsigned                   introduced:1;   /* our own headers are there */
+    unsigned                   forwarded:1;    /* X-Forwarded-... is ours */
 } ngx_mapi_ctx_t;
 
 
@@ -375,6 +397,14 @@ ngx_int_t ngx_mapi_identify(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
  * is taken out.
  */
 ngx_int_t ngx_mapi_read_headers(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
+
+/*
+ * Takes element i of a part out of the request's list of headers; the element
+ * itself stays where it is, and prev is the part before.  NGX_DONE if the part
+ * went with its only element: *partp is then the next one.
+ */
+ngx_int_t ngx_mapi_unlink_header(ngx_http_request_t *r,
+    ngx_list_part_t **partp, ngx_list_part_t *prev, ngx_uint_t i);
 
 /* the first header of that name in a server's answer, NULL if none */
 ngx_str_t *ngx_mapi_answer_header(ngx_http_request_t *r, char *name);
@@ -508,8 +538,34 @@ void ngx_mapi_affinity_exit_process(ngx_cycle_t *cycle);
 /* page: this request is answered with the health page */
 void ngx_mapi_page(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
 
+/*
+ * forward: what the request to the server says of this front end and of the
+ * client.  Called once a server has been selected; a second road, after an
+ * internal redirect, finds it done.
+ */
+void ngx_mapi_forward_init(void);
+ngx_int_t ngx_mapi_forward(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
+
+/*
+ * The request's GUID as text: MAPI_GUID_LEN characters, the same each time, as
+ * long as the request.  NULL if there is no memory.
+ */
+u_char *ngx_mapi_activity_id(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
+
 /* annotate: the header filter */
 ngx_int_t ngx_mapi_annotate_init(ngx_conf_t *cf);
+
+/* adds a header to the answer; key and value last as long as the request */
+ngx_int_t ngx_mapi_push_header(ngx_http_request_t *r, ngx_str_t *key,
+    ngx_str_t *value);
+
+/*
+ * The headers of an answer on the road: mapi_headers, the echo of
+ * client-request-id, and what must not leave.  "server": it is a server's, not
+ * our own.
+ */
+ngx_int_t ngx_mapi_diagnose(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
+    ngx_uint_t server);
 
 /* variables */
 ngx_int_t ngx_mapi_add_variables(ngx_conf_t *cf);

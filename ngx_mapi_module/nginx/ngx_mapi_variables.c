@@ -29,8 +29,6 @@ static ngx_int_t ngx_mapi_variable_guid(ngx_http_request_t *r, ngx_str_t *s,
     mapi_guid_t *guid);
 static ngx_int_t ngx_mapi_variable_anchor_text(ngx_http_request_t *r,
     ngx_mapi_ctx_t *ctx, ngx_str_t *s);
-static ngx_int_t ngx_mapi_variable_activity(ngx_http_request_t *r,
-    ngx_mapi_ctx_t *ctx, ngx_str_t *s);
 static void ngx_mapi_variable_code(ngx_http_request_t *r, ngx_str_t *s);
 
 
@@ -225,7 +223,9 @@ ngx_mapi_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v,
         break;
 
     case ngx_mapi_variable_activity_id:
-        rc = ngx_mapi_variable_activity(r, ctx, &s);
+        s.data = ngx_mapi_activity_id(r, ctx);
+        s.len = MAPI_GUID_LEN;
+        rc = s.data ? NGX_OK : NGX_ERROR;
         break;
 
     case ngx_mapi_variable_response_code:
@@ -319,41 +319,6 @@ ngx_mapi_variable_anchor_text(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
         *p++ = '@';
         ngx_memcpy(p, ctx->identity.domain.data, ctx->identity.domain.len);
     }
-
-    return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_mapi_variable_activity(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
-    ngx_str_t *s)
-{
-    uint32_t     n;
-    ngx_uint_t   i;
-    mapi_guid_t  guid;
-
-    if (ctx->activity == NULL) {
-
-        for (i = 0; i < 16; i += 4) {
-            n = (uint32_t) ngx_random() ^ ((uint32_t) ngx_random() << 16);
-            ngx_memcpy(guid.b + i, &n, 4);
-        }
-
-        /* a random UUID (RFC 9562, 5.4) */
-
-        guid.b[6] = (guid.b[6] & 0x0f) | 0x40;
-        guid.b[8] = (guid.b[8] & 0x3f) | 0x80;
-
-        ctx->activity = ngx_pnalloc(r->pool, MAPI_GUID_LEN);
-        if (ctx->activity == NULL) {
-            return NGX_ERROR;
-        }
-
-        mapi_guid_format(ctx->activity, &guid);
-    }
-
-    s->data = ctx->activity;
-    s->len = MAPI_GUID_LEN;
 
     return NGX_OK;
 }
