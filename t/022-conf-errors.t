@@ -1549,3 +1549,76 @@ $::Good . 'mapi_server_name a b;'
 --- must_die
 --- error_log
 invalid number of arguments in "mapi_server_name" directive
+
+
+
+=== TEST 110: "mapi_headers" with another word
+--- http_config eval
+$::Good
+--- config eval
+::road('mapi_headers yes;')
+--- must_die
+--- error_log
+invalid value "yes" in "mapi_headers" directive: write "on", "off" or "full" in 
+
+
+
+=== TEST 111: "mapi_headers" twice
+--- http_config eval
+$::Good
+--- config eval
+::road('mapi_headers on; mapi_headers full;')
+--- must_die
+--- error_log
+"mapi_headers" directive is duplicate
+
+
+
+=== TEST 112: "mapi_headers" in an upstream block
+--- http_config eval
+::upstream("mapi;\n        mapi_headers on;\n        $::Servers")
+--- config eval
+::road('')
+--- must_die
+--- error_log
+"mapi_headers" directive is not allowed here
+
+
+
+=== TEST 113: "mapi_forwarded_for" with another word
+--- http_config eval
+$::Good
+--- config eval
+::road('mapi_forwarded_for on;')
+--- must_die
+--- error_log
+invalid value "on" in "mapi_forwarded_for" directive: write "append", "replace" or "off" in 
+
+
+
+=== TEST 114: "mapi_forwarded_for" twice
+--- http_config eval
+$::Good
+--- config eval
+::road('mapi_forwarded_for off; mapi_forwarded_for off;')
+--- must_die
+--- error_log
+"mapi_forwarded_for" directive is duplicate
+
+
+
+=== TEST 115: both, on every level
+--- http_config eval
+"$::Good    mapi_headers off;\n    mapi_forwarded_for off;\n"
+--- config eval
+'mapi_headers full; mapi_forwarded_for replace;'
+. ::road('mapi_headers on; mapi_forwarded_for append;')
+--- suppress_stderr
+--- request
+GET /ok
+--- response_body
+ok
+--- no_error_log
+mapi:
+[warn]
+[error]
