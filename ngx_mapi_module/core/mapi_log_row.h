@@ -48,9 +48,9 @@ typedef struct {
 
 
 /*
- * How far the request came; decides which columns are filled at all:
- * refused before a server was looked for, answered by the front end after
- * that, or passed on.
+ * How far the request came; decides which columns are filled at all, whatever
+ * the row holds: refused before a server was looked for, answered by the front
+ * end after that, or passed on.
  */
 typedef enum {
     mapi_log_refused = 0,
@@ -62,7 +62,7 @@ typedef enum {
 /*
  * Moments in milliseconds after begin, on one clock that does not jump; -1 for
  * what did not happen.  One that lies before its predecessor counts as equal
- * to it.
+ * to it; an answer to a request that was never sent whole as its sending.
  */
 typedef struct {
     int64_t  begin;        /* milliseconds since 1970, UTC */
@@ -93,7 +93,7 @@ typedef struct {
     mapi_log_times_t    times;
 
     mapi_guid_t         activity;         /* RequestId */
-    unsigned            is_mapi:1;        /* a POST: ClientRequestId is filled */
+    unsigned            is_mapi:1;        /* a POST: ClientRequestId */
     unsigned            authenticated:1;
     unsigned            has_request_body:1;
     unsigned            has_answer_body:1;
