@@ -473,10 +473,10 @@ mapi_log_write_what(unsigned char *p, const mapi_log_row_t *row)
 
 /* Server~<name>~<version>~<expiry> and a comma, or the comma alone */
 static unsigned char *
-mapi_log_write_cookie(unsigned char *p, const mapi_log_row_t *row,
-    mapi_log_clock_t *clock)
+mapi_log_write_cookie(unsigned char *p, const mapi_log_row_t *row)
 {
     int64_t            second;
+    mapi_log_clock_t   clock;
     mapi_log_column_t  column;
 
     if (row->cookie_server.len) {
@@ -495,9 +495,13 @@ mapi_log_write_cookie(unsigned char *p, const mapi_log_row_t *row,
         second = mapi_log_max(row->cookie_expires, 0);
         second = mapi_log_min(second, MAPI_LOG_SECONDS_MAX);
 
-        /* without the dot and what follows it */
+        /* with a clock of its own: the row's keeps the request's second */
 
-        p = mapi_log_time(p, clock, second * 1000) - (sizeof(".fffZ") - 1);
+        mapi_log_clock_set(&clock, second);
+
+        memcpy(p, clock.text, sizeof(clock.text) - 1);
+        p += sizeof(clock.text) - 1;
+
         p = mapi_log_column_end(p, &column);
     }
 
@@ -509,8 +513,7 @@ mapi_log_write_cookie(unsigned char *p, const mapi_log_row_t *row,
 
 /* ProxyAction to AuthModulePerfContext */
 static unsigned char *
-mapi_log_write_where(unsigned char *p, const mapi_log_row_t *row,
-    mapi_log_clock_t *clock)
+mapi_log_write_where(unsigned char *p, const mapi_log_row_t *row)
 {
     if (row->kind == mapi_log_refused) {
         p = mapi_log_text(p, ",,,,,,,,");
@@ -534,7 +537,7 @@ mapi_log_write_where(unsigned char *p, const mapi_log_row_t *row,
     *p++ = ',';
 
     p = mapi_log_column(p, &row->hint, MAPI_LOG_WORD_MAX);
-    p = mapi_log_write_cookie(p, row, clock);
+    p = mapi_log_write_cookie(p, row);
     p = mapi_log_text(p, ",,");
     p = mapi_log_number(p, row->request_bytes);
     *p++ = ',';
@@ -707,7 +710,7 @@ mapi_log_row_write(unsigned char *buf, const mapi_log_row_t *row)
 
     p = mapi_log_write_who(buf, row, &t, &clock);
     p = mapi_log_write_what(p, row);
-    p = mapi_log_write_where(p, row, &clock);
+    p = mapi_log_write_where(p, row);
     p = mapi_log_write_latencies(p, row, &latency);
     p = mapi_log_write_tail(p, row, &t, &clock);
 

@@ -104,6 +104,16 @@ mapi_log_days(unsigned year, unsigned month, unsigned day)
 }
 
 
+static unsigned char *
+mapi_log_two(unsigned char *p, unsigned n)
+{
+    *p++ = (unsigned char) ('0' + n / 10);
+    *p++ = (unsigned char) ('0' + n % 10);
+
+    return p;
+}
+
+
 void
 mapi_log_clock_set(mapi_log_clock_t *clock, int64_t second)
 {
@@ -115,17 +125,18 @@ mapi_log_clock_set(mapi_log_clock_t *clock, int64_t second)
     mapi_log_date(second / 86400, &year, &month, &day);
     n = (unsigned) (second % 86400);
 
-    p = mapi_log_padded(clock->text, year, 4);
+    p = mapi_log_two(clock->text, year / 100);
+    p = mapi_log_two(p, year % 100);
     *p++ = '-';
-    p = mapi_log_padded(p, month, 2);
+    p = mapi_log_two(p, month);
     *p++ = '-';
-    p = mapi_log_padded(p, day, 2);
+    p = mapi_log_two(p, day);
     *p++ = 'T';
-    p = mapi_log_padded(p, n / 3600, 2);
+    p = mapi_log_two(p, n / 3600);
     *p++ = ':';
-    p = mapi_log_padded(p, n / 60 % 60, 2);
+    p = mapi_log_two(p, n / 60 % 60);
     *p++ = ':';
-    p = mapi_log_padded(p, n % 60, 2);
+    p = mapi_log_two(p, n % 60);
     *p = '.';
 }
 
@@ -241,7 +252,15 @@ mapi_log_clean(unsigned char *start, size_t done, mapi_log_column_t *column,
         }
 
         if (mapi_log_class[*src] <= column->asis && p < last) {
-            *p++ = *src++;
+            n = mapi_log_run(p, src, mapi_log_min(end - src, last - p),
+                             column->asis);
+            p += n;
+            src += n;
+
+            if (mark == p - n) {
+                mark = mapi_log_min(p, last - MAPI_LOG_DOTS);
+            }
+
             continue;
         }
 
@@ -255,8 +274,18 @@ mapi_log_clean(unsigned char *start, size_t done, mapi_log_column_t *column,
             return mapi_log_text(mark, "...");
         }
 
-        memcpy(p, unit, n);
-        p += n;
+        /* the commonest lengths, without a call */
+
+        *p++ = unit[0];
+
+        if (n > 1) {
+            *p++ = unit[1];
+        }
+
+        if (n > 2) {
+            memcpy(p, unit + 2, n - 2);
+            p += n - 2;
+        }
     }
 
     return p;

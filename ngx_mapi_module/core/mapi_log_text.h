@@ -153,18 +153,12 @@ mapi_log_column_start(mapi_log_column_t *column, unsigned char *p,
 }
 
 
-/* a value at the end of a column: at most "max" bytes, 3 or more */
-static inline unsigned char *
-mapi_log_value(unsigned char *p, mapi_log_column_t *column,
-    const mapi_str_t *value, size_t max)
+/* copies what is to be left alone, of n bytes; returns how many that are */
+static inline size_t
+mapi_log_run(unsigned char *p, const unsigned char *src, size_t n,
+    unsigned char asis)
 {
-    size_t                i, n;
-    unsigned char         asis;
-    const unsigned char  *src;
-
-    n = mapi_log_min(value->len, max);
-    src = value->data;
-    asis = column->asis;
+    size_t  i;
 
     for (i = 0; i < n; i++) {
 
@@ -175,11 +169,25 @@ mapi_log_value(unsigned char *p, mapi_log_column_t *column,
         p[i] = src[i];
     }
 
-    if (i == value->len) {
-        return p + i;
+    return i;
+}
+
+
+/* a value at the end of a column: at most "max" bytes, 3 or more */
+static inline unsigned char *
+mapi_log_value(unsigned char *p, mapi_log_column_t *column,
+    const mapi_str_t *value, size_t max)
+{
+    size_t  n;
+
+    n = mapi_log_run(p, value->data, mapi_log_min(value->len, max),
+                     column->asis);
+
+    if (n == value->len) {
+        return p + n;
     }
 
-    return mapi_log_clean(p, i, column, value, max);
+    return mapi_log_clean(p, n, column, value, max);
 }
 
 
