@@ -86,6 +86,8 @@ run_tests();
 
 __DATA__
 
+
+
 === TEST 1: a configuration as it should be passes without a word
 --- http_config eval
 $::Good
@@ -1182,7 +1184,7 @@ mapi:
 
 
 
-=== TEST 99: "mapi_health_check" without a zone
+=== TEST 89: "mapi_health_check" without a zone
 --- http_config eval
 ::upstream("mapi;\n        mapi_health_check;\n        $::Servers")
 --- config eval
@@ -1193,7 +1195,7 @@ mapi:
 
 
 
-=== TEST 100: "mapi_health_check" twice
+=== TEST 90: "mapi_health_check" twice
 --- http_config eval
 ::upstream("mapi;\n        mapi_health_check;\n        mapi_health_check;\n        $::Servers")
 --- config eval
@@ -1204,7 +1206,7 @@ mapi:
 
 
 
-=== TEST 101: a parameter of "mapi_health_check" that is none
+=== TEST 91: a parameter of "mapi_health_check" that is none
 --- http_config eval
 "mapi_zone mapi 1m;\n" . ::upstream("mapi;\n        mapi_health_check expect=2xx;\n        $::Servers")
 --- config eval
@@ -1215,7 +1217,7 @@ invalid parameter "expect=2xx": write "uri=/...", "interval=5s", "timeout=4s", "
 
 
 
-=== TEST 102: "mapi_health_check" with a time of nothing
+=== TEST 92: "mapi_health_check" with a time of nothing
 --- http_config eval
 "mapi_zone mapi 1m;\n" . ::upstream("mapi;\n        mapi_health_check interval=0;\n        $::Servers")
 --- config eval
@@ -1226,7 +1228,7 @@ invalid parameter "interval=0": write
 
 
 
-=== TEST 103: "mapi_health_check verify=on" without authorities
+=== TEST 93: "mapi_health_check verify=on" without authorities
 --- http_config eval
 "mapi_zone mapi 1m;\n" . ::upstream("mapi;\n        mapi_health_check verify=on;\n        $::Servers")
 --- config eval
@@ -1237,7 +1239,7 @@ invalid parameter "interval=0": write
 
 
 
-=== TEST 104: "mapi_zone" twice
+=== TEST 94: "mapi_zone" twice
 --- http_config eval
 "mapi_zone a 1m;\nmapi_zone b 1m;\n" . $::Good
 --- config eval
@@ -1248,7 +1250,7 @@ invalid parameter "interval=0": write
 
 
 
-=== TEST 105: "mapi_zone" too small
+=== TEST 95: "mapi_zone" too small
 --- http_config eval
 "mapi_zone a 4k;\n" . $::Good
 --- config eval
@@ -1259,7 +1261,7 @@ size "4k" of zone "a" is too small: write "1m" in
 
 
 
-=== TEST 106: "mapi_zone" without a size
+=== TEST 96: "mapi_zone" without a size
 --- http_config eval
 "mapi_zone a much;\n" . $::Good
 --- config eval
@@ -1270,7 +1272,7 @@ invalid size "much" of zone "a": write "1m" in
 
 
 
-=== TEST 89: "mapi_pin" twice
+=== TEST 97: "mapi_pin" twice
 --- http_config eval
 ::upstream("mapi;\n        mapi_pin on;\n        mapi_pin on;\n        $::Servers")
 --- config eval
@@ -1281,7 +1283,7 @@ invalid size "much" of zone "a": write "1m" in
 
 
 
-=== TEST 90: "mapi_pin" with another word
+=== TEST 98: "mapi_pin" with another word
 --- http_config eval
 ::upstream("mapi;\n        mapi_pin yes;\n        $::Servers")
 --- config eval
@@ -1292,7 +1294,7 @@ invalid value "yes" in "mapi_pin" directive, it must be "on" or "off" in
 
 
 
-=== TEST 91: "mapi_pin off" with parameters
+=== TEST 99: "mapi_pin off" with parameters
 --- http_config eval
 ::upstream("mapi;\n        mapi_pin off max=2;\n        $::Servers")
 --- config eval
@@ -1303,7 +1305,7 @@ invalid value "yes" in "mapi_pin" directive, it must be "on" or "off" in
 
 
 
-=== TEST 92: "mapi_pin" with a number that is none
+=== TEST 100: "mapi_pin" with a number that is none
 --- http_config eval
 ::upstream("mapi;\n        mapi_pin on max=0;\n        $::Servers")
 --- config eval
@@ -1314,7 +1316,7 @@ invalid parameter "max=0": write "max=16" (1 to 1024), "idle=110s", "prefer=pinn
 
 
 
-=== TEST 93: "mapi_pin" with a time that is none
+=== TEST 101: "mapi_pin" with a time that is none
 --- http_config eval
 ::upstream("mapi;\n        mapi_pin on idle=soon;\n        $::Servers")
 --- config eval
@@ -1325,7 +1327,7 @@ invalid parameter "idle=soon": write "max=16" (1 to 1024), "idle=110s", "prefer=
 
 
 
-=== TEST 94: "mapi_pin" with a preference that is none
+=== TEST 102: "mapi_pin" with a preference that is none
 --- http_config eval
 ::upstream("mapi;\n        mapi_pin on prefer=both;\n        $::Servers")
 --- config eval
@@ -1336,7 +1338,7 @@ invalid parameter "prefer=both": write "max=16" (1 to 1024), "idle=110s", "prefe
 
 
 
-=== TEST 95: "mapi_pin" with a parameter twice
+=== TEST 103: "mapi_pin" with a parameter twice
 --- http_config eval
 ::upstream("mapi;\n        mapi_pin on max=2 max=3;\n        $::Servers")
 --- config eval
@@ -1347,7 +1349,7 @@ parameter "max=3" stands twice in
 
 
 
-=== TEST 96: HTTP/2 where logons are pinned
+=== TEST 104: HTTP/2 where logons are pinned
 --- http_config eval
 $::Good . '    server {
         listen 127.0.0.1:1985 http2;
@@ -1365,7 +1367,7 @@ HTTP/2 and HTTP/3 cannot carry the logons of connections (NTLM, Kerberos) that l
 
 
 
-=== TEST 97: HTTP/2 where nothing is pinned, and beside it
+=== TEST 105: HTTP/2 where nothing is pinned, and beside it
 --- http_config eval
 ::upstream("mapi;\n        mapi_pin off;\n        $::Servers") . '
     upstream other {
@@ -1390,7 +1392,7 @@ ok
 
 
 
-=== TEST 98: another way to the same server, without pins
+=== TEST 106: another way to the same server, without pins
 --- http_config eval
 $::Good . '    upstream ews {
         server 127.0.0.12:8;
@@ -1431,7 +1433,7 @@ location "/other" reaches
 
 
 
-=== TEST 99: "mapi_server_name" twice in http
+=== TEST 107: "mapi_server_name" twice in http
 --- http_config eval
 $::Good . 'mapi_server_name a; mapi_server_name b;'
 --- config eval
@@ -1442,7 +1444,7 @@ $::Good . 'mapi_server_name a; mapi_server_name b;'
 
 
 
-=== TEST 100: "mapi_server_name" twice in a server
+=== TEST 108: "mapi_server_name" twice in a server
 --- http_config eval
 $::Good . 'mapi_server_name a;'
 --- config eval
@@ -1453,7 +1455,7 @@ $::Good . 'mapi_server_name a;'
 
 
 
-=== TEST 101: "mapi_server_name" in a location
+=== TEST 109: "mapi_server_name" in a location
 --- http_config eval
 $::Good
 --- config eval
@@ -1464,7 +1466,7 @@ $::Good
 
 
 
-=== TEST 102: an empty name
+=== TEST 110: an empty name
 --- http_config eval
 $::Good . 'mapi_server_name "";'
 --- config eval
@@ -1475,7 +1477,7 @@ $::Good . 'mapi_server_name "";'
 
 
 
-=== TEST 103: a name that is too long
+=== TEST 111: a name that is too long
 --- http_config eval
 $::Good . 'mapi_server_name ' . 'a' x 256 . ';'
 --- config eval
@@ -1486,7 +1488,7 @@ $::Good . 'mapi_server_name ' . 'a' x 256 . ';'
 
 
 
-=== TEST 104: a variable for a name
+=== TEST 112: a variable for a name
 --- http_config eval
 $::Good . 'mapi_server_name $hostname;'
 --- config eval
@@ -1497,7 +1499,7 @@ invalid name "$hostname": write a host name, of letters, digits, "-", "_" and ".
 
 
 
-=== TEST 105: HTML for a name
+=== TEST 113: HTML for a name
 --- http_config eval
 $::Good . 'mapi_server_name a<br/>;'
 --- config eval
@@ -1508,7 +1510,7 @@ invalid name "a<br/>": write a host name, of letters, digits, "-", "_" and "."
 
 
 
-=== TEST 106: a name with a blank
+=== TEST 114: a name with a blank
 --- http_config eval
 $::Good . 'mapi_server_name "a b";'
 --- config eval
@@ -1519,7 +1521,7 @@ invalid name "a b": write a host name, of letters, digits, "-", "_" and "."
 
 
 
-=== TEST 107: a name with other letters
+=== TEST 115: a name with other letters
 --- http_config eval
 $::Good . "mapi_server_name f\xc3\xbc;"
 --- config eval
@@ -1530,7 +1532,7 @@ invalid name "f
 
 
 
-=== TEST 108: a name and a port
+=== TEST 116: a name and a port
 --- http_config eval
 $::Good . 'mapi_server_name a:443;'
 --- config eval
@@ -1541,7 +1543,7 @@ invalid name "a:443": write a host name, of letters, digits, "-", "_" and "."
 
 
 
-=== TEST 109: two names
+=== TEST 117: two names
 --- http_config eval
 $::Good . 'mapi_server_name a b;'
 --- config eval
@@ -1552,7 +1554,7 @@ invalid number of arguments in "mapi_server_name" directive
 
 
 
-=== TEST 110: "mapi_headers" with another word
+=== TEST 118: "mapi_headers" with another word
 --- http_config eval
 $::Good
 --- config eval
@@ -1563,7 +1565,7 @@ invalid value "yes" in "mapi_headers" directive: write "on", "off" or "full" in
 
 
 
-=== TEST 111: "mapi_headers" twice
+=== TEST 119: "mapi_headers" twice
 --- http_config eval
 $::Good
 --- config eval
@@ -1574,9 +1576,15 @@ $::Good
 
 
 
-=== TEST 112: "mapi_headers" in an upstream block
+=== TEST 120: "mapi_headers" in an upstream block
 --- http_config eval
 ::upstream("mapi;\n        mapi_headers on;\n        $::Servers")
+
+
+
+=== TEST 121: a network by name
+--- http_config eval
+$::Good . 'mapi_debug_allow admins;'
 --- config eval
 ::road('')
 --- must_die
@@ -1585,7 +1593,7 @@ $::Good
 
 
 
-=== TEST 113: "mapi_forwarded_for" with another word
+=== TEST 122: "mapi_forwarded_for" with another word
 --- http_config eval
 $::Good
 --- config eval
@@ -1596,7 +1604,7 @@ invalid value "on" in "mapi_forwarded_for" directive: write "append", "replace" 
 
 
 
-=== TEST 114: "mapi_forwarded_for" twice
+=== TEST 123: "mapi_forwarded_for" twice
 --- http_config eval
 $::Good
 --- config eval
@@ -1607,12 +1615,87 @@ $::Good
 
 
 
-=== TEST 115: both, on every level
+=== TEST 124: both, on every level
 --- http_config eval
 "$::Good    mapi_headers off;\n    mapi_forwarded_for off;\n"
 --- config eval
 'mapi_headers full; mapi_forwarded_for replace;'
 . ::road('mapi_headers on; mapi_forwarded_for append;')
+invalid network "admins" in "mapi_debug_allow" directive: write addresses and networks as "192.0.2.7" and "192.0.2.0/24", "unix:", or "none"
+
+
+
+=== TEST 125: all networks by a word
+--- http_config eval
+$::Good . 'mapi_debug_allow 192.0.2.7 all;'
+--- config eval
+::road('')
+--- must_die
+--- error_log
+invalid network "all" in "mapi_debug_allow" directive: for everybody write "0.0.0.0/0 ::/0"
+
+
+
+=== TEST 126: none, and some
+--- http_config eval
+$::Good . 'mapi_debug_allow none 192.0.2.7;'
+--- config eval
+::road('')
+--- must_die
+--- error_log
+"none" in "mapi_debug_allow" directive stands alone, or not at all
+
+
+
+=== TEST 127: a network of IPv4 in IPv6
+--- http_config eval
+$::Good . 'mapi_debug_allow ::ffff:192.0.2.0/120;'
+--- config eval
+::road('')
+--- must_die
+--- error_log
+network "::ffff:192.0.2.0/120" in "mapi_debug_allow" directive is one of IPv4: write it as "192.0.2.0/24"
+
+
+
+=== TEST 128: networks twice
+--- http_config eval
+$::Good . 'mapi_debug_allow 192.0.2.7; mapi_debug_allow 192.0.2.8;'
+--- config eval
+::road('')
+--- must_die
+--- error_log
+"mapi_debug_allow" directive is duplicate: one line takes all networks
+
+
+
+=== TEST 129: a socket's path
+--- http_config eval
+$::Good . 'mapi_debug_allow unix:/run/admin;'
+--- config eval
+::road('')
+--- must_die
+--- error_log
+invalid network "unix:/run/admin" in
+
+
+
+=== TEST 130: no network
+--- http_config eval
+$::Good . 'mapi_debug_allow;'
+--- config eval
+::road('')
+--- must_die
+--- error_log
+invalid number of arguments in "mapi_debug_allow" directive
+
+
+
+=== TEST 131: low bits of a network
+--- http_config eval
+$::Good . 'mapi_debug_allow 192.0.2.7/24 2001:db8::/32 0.0.0.0/0 ::/0 unix:;'
+--- config eval
+::road('mapi_debug_allow none;')
 --- suppress_stderr
 --- request
 GET /ok
@@ -1621,4 +1704,7 @@ ok
 --- no_error_log
 mapi:
 [warn]
+--- error_log
+low address bits of "192.0.2.7/24" are meaningless
+--- no_error_log
 [error]

@@ -165,6 +165,13 @@ ngx_command_t  ngx_mapi_commands[] = {
       offsetof(ngx_mapi_loc_conf_t, forwarded_for),
       &ngx_mapi_forwarded_fors },
 
+    { ngx_string("mapi_debug_allow"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_mapi_set_debug_allow,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
       ngx_null_command
 };
 
@@ -243,6 +250,7 @@ ngx_mapi_create_loc_conf(ngx_conf_t *cf)
      *     conf->cookie_name = { 0, NULL };
      *     conf->server_name = { 0, NULL };
      *     conf->short_name = { 0, NULL };
+     *     conf->debug_allow = NULL;
      *     conf->upstream = NULL;
      */
 
@@ -346,6 +354,10 @@ ngx_mapi_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 
     if (conf->rules == NULL) {
         conf->rules = prev->rules;
+    }
+
+    if (conf->debug_allow == NULL) {
+        conf->debug_allow = prev->debug_allow;
     }
 
     rc = ngx_mapi_merge_server_name(cf, prev, conf);

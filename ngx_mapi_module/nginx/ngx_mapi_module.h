@@ -280,6 +280,7 @@ typedef struct {
 
     ngx_uint_t                 headers;       /* mapi_headers */
     ngx_uint_t                 forwarded_for; /* mapi_forwarded_for */
+    ngx_array_t               *debug_allow;   /* of ngx_cidr_t, empty: none */
 
     /* NULL where the location is not on the road */
     ngx_http_upstream_srv_conf_t  *upstream;
@@ -551,6 +552,11 @@ ngx_int_t ngx_mapi_forward(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
  * long as the request.  NULL if there is no memory.
  */
 u_char *ngx_mapi_activity_id(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
+
+/* allow: 1 if this client may see debug pages and status, see mapi_debug_allow */
+char *ngx_mapi_set_debug_allow(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+ngx_uint_t ngx_mapi_allowed(ngx_http_request_t *r);
 
 /* annotate: the header filter */
 ngx_int_t ngx_mapi_annotate_init(ngx_conf_t *cf);
