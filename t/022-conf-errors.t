@@ -1708,3 +1708,80 @@ mapi:
 low address bits of "192.0.2.7/24" are meaningless
 --- no_error_log
 [error]
+
+
+
+=== TEST 118: status without a zone
+--- http_config eval
+$::Good . ''
+--- config eval
+::road('') . 'location /s { mapi_status; mapi_debug_allow 127.0.0.1; }'
+--- must_die
+--- error_log
+"mapi_status" needs "mapi_zone", where the workers count: write "mapi_zone mapi 1m;" in http, in 
+
+
+
+=== TEST 119: status in an exact location
+--- http_config eval
+$::Good . 'mapi_zone mapi 1m;'
+--- config eval
+::road('') . 'location = /s { mapi_status; mapi_debug_allow 127.0.0.1; }'
+--- must_die
+--- error_log
+"mapi_status" directive needs a location by prefix: write "location /mapi-status {"
+
+
+
+=== TEST 120: status in a location by a pattern
+--- http_config eval
+$::Good . 'mapi_zone mapi 1m;'
+--- config eval
+::road('') . 'location ~ ^/s { mapi_status; mapi_debug_allow 127.0.0.1; }'
+--- must_die
+--- error_log
+"mapi_status" directive needs a location by prefix: write "location /mapi-status {"
+
+
+
+=== TEST 121: status in a named location
+--- http_config eval
+$::Good . 'mapi_zone mapi 1m;'
+--- config eval
+::road('') . 'location @s { mapi_status; mapi_debug_allow 127.0.0.1; }'
+--- must_die
+--- error_log
+"mapi_status" directive needs a location by prefix: write "location /mapi-status {"
+
+
+
+=== TEST 122: status behind another handler
+--- http_config eval
+$::Good . 'mapi_zone mapi 1m;'
+--- config eval
+::road('') . 'location /s { proxy_pass http://exchange; mapi_status; mapi_debug_allow 127.0.0.1; }'
+--- must_die
+--- error_log
+"mapi_status" directive cannot stand beside another handler of the location
+
+
+
+=== TEST 123: status before another handler
+--- http_config eval
+$::Good . 'mapi_zone mapi 1m;'
+--- config eval
+::road('') . 'location /s { mapi_status; mapi_debug_allow 127.0.0.1; proxy_pass http://exchange; }'
+--- must_die
+--- error_log
+"mapi_status" cannot stand beside another handler of the location, in 
+
+
+
+=== TEST 124: status with a word
+--- http_config eval
+$::Good . 'mapi_zone mapi 1m;'
+--- config eval
+::road('') . 'location /s { mapi_status on; mapi_debug_allow 127.0.0.1; }'
+--- must_die
+--- error_log
+invalid number of arguments in "mapi_status" directive

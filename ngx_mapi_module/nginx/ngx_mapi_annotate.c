@@ -10,8 +10,6 @@
 static ngx_int_t ngx_mapi_header_filter(ngx_http_request_t *r);
 static ngx_int_t ngx_mapi_annotate_error(ngx_http_request_t *r,
     ngx_mapi_ctx_t *ctx);
-static ngx_int_t ngx_mapi_add_header(ngx_http_request_t *r, char *key,
-    char *value);
 
 
 static ngx_http_output_header_filter_pt  ngx_http_next_header_filter;
@@ -180,7 +178,7 @@ ngx_mapi_annotate_error(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_mapi_add_header(ngx_http_request_t *r, char *key, char *value)
 {
     ngx_str_t  k, v;

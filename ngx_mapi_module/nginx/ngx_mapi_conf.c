@@ -172,6 +172,13 @@ ngx_command_t  ngx_mapi_commands[] = {
       0,
       NULL },
 
+    { ngx_string("mapi_status"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS,
+      ngx_mapi_set_status,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
       ngx_null_command
 };
 
@@ -191,6 +198,8 @@ ngx_mapi_create_main_conf(ngx_conf_t *cf)
     if (conf == NULL) {
         return NULL;
     }
+
+    conf->count = &ngx_mapi_count_none;
 
     if (ngx_array_init(&conf->ways, cf->pool, 16, sizeof(ngx_mapi_way_t))
         != NGX_OK)
@@ -220,6 +229,15 @@ ngx_mapi_create_srv_conf(ngx_conf_t *cf)
      */
 
     conf->reject = NGX_CONF_UNSET_UINT;
+
+    conf->count = &ngx_mapi_count_none;
+
+    conf->addresses = ngx_pcalloc(cf->pool,
+                                  NGX_MAPI_COUNT_ADDRESSES
+                                  * sizeof(ngx_mapi_count_address_t));
+    if (conf->addresses == NULL) {
+        return NULL;
+    }
 
     ngx_queue_init(&conf->requests);
 
@@ -251,6 +269,7 @@ ngx_mapi_create_loc_conf(ngx_conf_t *cf)
      *     conf->server_name = { 0, NULL };
      *     conf->short_name = { 0, NULL };
      *     conf->debug_allow = NULL;
+     *     conf->status = 0;
      *     conf->upstream = NULL;
      */
 
@@ -361,6 +380,12 @@ ngx_mapi_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     }
 
     rc = ngx_mapi_merge_server_name(cf, prev, conf);
+
+    if (rc != NGX_CONF_OK) {
+        return rc;
+    }
+
+    rc = ngx_mapi_status_check(cf, conf);
 
     if (rc != NGX_CONF_OK) {
         return rc;

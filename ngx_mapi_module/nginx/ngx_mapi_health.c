@@ -805,6 +805,40 @@ ngx_mapi_health_record(ngx_mapi_main_conf_t *mmcf, ngx_str_t *upstream,
 
 
 void
+ngx_mapi_health_copy(ngx_mapi_main_conf_t *mmcf, ngx_str_t *upstream,
+    ngx_str_t *name, ngx_mapi_health_record_t *copy)
+{
+    ngx_mapi_health_record_t  *record;
+
+    ngx_memzero(copy, sizeof(ngx_mapi_health_record_t));
+
+    ngx_shmtx_lock(&mmcf->shpool->mutex);
+
+    record = ngx_mapi_health_find(mmcf->zone, upstream, name);
+
+    if (record) {
+        ngx_memcpy(copy, record, offsetof(ngx_mapi_health_record_t, names));
+    }
+
+    ngx_shmtx_unlock(&mmcf->shpool->mutex);
+}
+
+
+ngx_str_t *
+ngx_mapi_check_word(ngx_mapi_check_e check)
+{
+    return &ngx_mapi_check_words[check];
+}
+
+
+ngx_str_t *
+ngx_mapi_verdict_word(ngx_mapi_verdict_e verdict)
+{
+    return &ngx_mapi_verdict_words[verdict];
+}
+
+
+void
 ngx_mapi_health_look(ngx_mapi_main_conf_t *mmcf, ngx_str_t *upstream,
     ngx_str_t *name, ngx_mapi_health_view_t *view)
 {

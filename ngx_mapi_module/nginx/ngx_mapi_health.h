@@ -80,6 +80,24 @@ typedef struct {
 } ngx_mapi_health_record_t;
 
 
+#define NGX_MAPI_DISAGREEMENTS  16
+#define NGX_MAPI_DISAGREE_NAME  64     /* bytes kept of a name */
+
+
+/*
+ * The directory and the servers about a database.  Names: the upstream's, the
+ * database's, the server by the directory (empty: none of the block's), and
+ * the servers' word.
+ */
+typedef struct {
+    uint64_t            key;
+    ngx_uint_t          count;
+    time_t              last;          /* 0: an empty slot */
+    u_char              len[4];
+    u_char              names[4][NGX_MAPI_DISAGREE_NAME];
+} ngx_mapi_disagreement_t;
+
+
 struct ngx_mapi_zone_s {
     /* rises with every change of a verdict */
     ngx_atomic_t        generation;
@@ -97,8 +115,13 @@ struct ngx_mapi_zone_s {
     ngx_uint_t          nbuckets;
     ngx_uint_t          nlearned;
     ngx_uint_t          forgotten;
-    ngx_atomic_t        first_hop;     /* answers by the right server */
-    ngx_atomic_t        second_hop;    /* that another one has passed on */
+
+    /* under the slab pool's mutex, but for the rows of live workers */
+    ngx_mapi_count_table_t   *counts;
+    ngx_mapi_count_base_t    *bases;
+    ngx_uint_t                uncounted;     /* had no room here */
+    ngx_uint_t                cycle;         /* configurations so far */
+    ngx_mapi_disagreement_t  *disagreements; /* NGX_MAPI_..., or NULL */
 };
 
 
@@ -196,6 +219,30 @@ typedef struct {
 
 void ngx_mapi_health_look(ngx_mapi_main_conf_t *mmcf, ngx_str_t *upstream,
     ngx_str_t *name, ngx_mapi_health_view_t *view);
+
+/* all of it, but for the names; all zero if nothing is known */
+void ngx_mapi_health_copy(ngx_mapi_main_conf_t *mmcf, ngx_str_t *upstream,
+    ngx_str_t *name, ngx_mapi_health_record_t *copy);
+
+ngx_str_t *ngx_mapi_check_word(ngx_mapi_check_e check);
+ngx_str_t *ngx_mapi_verdict_word(ngx_mapi_verdict_e verdict);
+
+
+void ngx_mapi_disagree_init_zone(ngx_slab_pool_t *shpool,
+    ngx_mapi_zone_t *zone);
+ngx_uint_t ngx_mapi_disagreements(ngx_mapi_main_conf_t *mmcf,
+    ngx_mapi_disagreement_t *list);
+
+
+typedef struct {
+    ngx_pid_t           pid;
+    time_t              since;
+    ngx_uint_t          cycle;         /* less than the zone's: it is leaving */
+} ngx_mapi_worker_view_t;
+
+/* the workers that count in the zone; adds to the array */
+ngx_int_t ngx_mapi_count_workers(ngx_mapi_main_conf_t *mmcf,
+    ngx_array_t *workers);
 
 
 #endif /* _NGX_MAPI_HEALTH_H_INCLUDED_ */

@@ -198,6 +198,10 @@ ngx_mapi_learn(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
 
     n = ngx_mapi_learn_named(ctx->mscf, target);
 
+    if (ctx->located && n != ctx->known) {
+        ngx_mapi_disagree(r, ctx, target);
+    }
+
     if (n < 0) {
 
         if (!ctx->mscf->foreign) {
@@ -214,14 +218,14 @@ ngx_mapi_learn(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
     }
 
     if (n == ctx->server) {
-        (void) ngx_atomic_fetch_add(&mmcf->zone->first_hop, 1);
+        ngx_mapi_count_add(ctx->mscf->count, NGX_MAPI_COUNT_FIRST_HOP);
 
         if (n == ctx->learned || ctx->learned < 0) {
             return;
         }
 
     } else {
-        (void) ngx_atomic_fetch_add(&mmcf->zone->second_hop, 1);
+        ngx_mapi_count_add(ctx->mscf->count, NGX_MAPI_COUNT_SECOND_HOP);
     }
 
     if (n == ctx->learned || !ngx_mapi_learn_key(ctx, mmcf->zone, key)) {
@@ -264,18 +268,23 @@ ngx_mapi_learn_compare(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
     n = ngx_mapi_learn_named(ctx->mscf, target);
 
     if (!ctx->located) {
-        mmcf->observed[ngx_mapi_observed_unknown]++;
+        ngx_mapi_count_add(mmcf->count, NGX_MAPI_COUNT_OBSERVED
+                                        + ngx_mapi_observed_unknown);
         return;
     }
 
     /* both may be elsewhere, in another site */
 
     if (n == ctx->known) {
-        mmcf->observed[ngx_mapi_observed_right]++;
+        ngx_mapi_count_add(mmcf->count, NGX_MAPI_COUNT_OBSERVED
+                                        + ngx_mapi_observed_right);
         return;
     }
 
-    mmcf->observed[ngx_mapi_observed_wrong]++;
+    ngx_mapi_count_add(mmcf->count, NGX_MAPI_COUNT_OBSERVED
+                                    + ngx_mapi_observed_wrong);
+
+    ngx_mapi_disagree(r, ctx, target);
 
     ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
                   "mapi: observed that database \"%V\" is on \"%V\", and the "
@@ -463,9 +472,13 @@ ngx_mapi_learn_store(ngx_mapi_learned_t *slot, const uint64_t *key,
 void
 ngx_mapi_learn_exit_process(ngx_cycle_t *cycle)
 {
-    ngx_uint_t             right, wrong, unknown;
-    ngx_mapi_zone_t       *zone;
-    ngx_mapi_main_conf_t  *mmcf;
+    ngx_uint_t                     i, right, wrong, unknown;
+    ngx_atomic_t                  *observed;
+    ngx_mapi_zone_t               *zone;
+    ngx_atomic_uint_t              sum[NGX_MAPI_COUNTS], first, second;
+    ngx_mapi_srv_conf_t           *mscf;
+    ngx_mapi_main_conf_t          *mmcf;
+    ngx_http_upstream_srv_conf_t  *us;
 
     mmcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_mapi_module);
 
@@ -473,9 +486,11 @@ ngx_mapi_learn_exit_process(ngx_cycle_t *cycle)
         return;
     }
 
-    right = mmcf->observed[ngx_mapi_observed_right];
-    wrong = mmcf->observed[ngx_mapi_observed_wrong];
-    unknown = mmcf->observed[ngx_mapi_observed_unknown];
+    observed = &mmcf->count->n[NGX_MAPI_COUNT_OBSERVED];
+
+    right = observed[ngx_mapi_observed_right];
+    wrong = observed[ngx_mapi_observed_wrong];
+    unknown = observed[ngx_mapi_observed_unknown];
 
     if (right + wrong + unknown) {
         ngx_log_error(NGX_LOG_NOTICE, cycle->log, 0,
@@ -488,11 +503,24 @@ ngx_mapi_learn_exit_process(ngx_cycle_t *cycle)
 
     zone = mmcf->zone;
 
-    if (zone && zone->first_hop + zone->second_hop) {
+    if (zone == NULL) {
+        return;
+    }
+
+    first = 0;
+    second = 0;
+
+    for (i = 0; (mscf = ngx_mapi_next_block(cycle, &i, &us)); /* void */ ) {
+        ngx_mapi_count_read(mmcf, mscf->count, sum);
+
+        first += sum[NGX_MAPI_COUNT_FIRST_HOP];
+        second += sum[NGX_MAPI_COUNT_SECOND_HOP];
+    }
+
+    if (first + second) {
         ngx_log_error(NGX_LOG_NOTICE, cycle->log, 0,
                       "mapi: answers that came straight %uA, through another "
                       "server %uA; learned %ui, forgotten %ui",
-                      zone->first_hop, zone->second_hop, zone->nlearned,
-                      zone->forgotten);
+                      first, second, zone->nlearned, zone->forgotten);
     }
 }

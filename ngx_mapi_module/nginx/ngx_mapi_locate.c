@@ -6,6 +6,8 @@
 
 #include "ngx_mapi_module.h"
 
+#include "mapi_directory_format.h"
+
 
 static mapi_directory_t *ngx_mapi_directory(ngx_mapi_main_conf_t *mmcf,
     ngx_log_t *log);
@@ -350,6 +352,66 @@ ngx_mapi_refresh_servers(ngx_mapi_srv_conf_t *mscf, mapi_directory_t *d,
 
     mscf->generation = mapi_directory_generation(d);
     mscf->refreshed = ngx_time();
+}
+
+
+ngx_int_t
+ngx_mapi_locate_view(ngx_http_request_t *r, ngx_mapi_directory_view_t *view)
+{
+    const char                    *error;
+    ngx_str_t                      s;
+    ngx_uint_t                     i;
+    mapi_directory_t              *d;
+    ngx_mapi_srv_conf_t           *mscf;
+    ngx_mapi_main_conf_t          *mmcf;
+    ngx_http_upstream_srv_conf_t  *us;
+
+    mmcf = ngx_http_get_module_main_conf(r, ngx_mapi_module);
+
+    ngx_memzero(view, sizeof(ngx_mapi_directory_view_t));
+
+    view->path = mmcf->directory_path;
+    view->online = 1;
+
+    d = ngx_mapi_directory(mmcf, r->connection->log);
+
+    if (d) {
+        view->usable = 1;
+        view->generation = mapi_directory_generation(d);
+        view->commit = mapi_directory_page_meta(d)->txnid;
+        (void) mapi_directory_node(d, &view->online);
+
+        for (i = 0;
+             (mscf = ngx_mapi_next_block((ngx_cycle_t *) ngx_cycle, &i, &us));
+             /* void */ )
+        {
+            if (mscf->type != ngx_mapi_upstream_none || mscf->places) {
+                ngx_mapi_refresh_servers(mscf, d, r->connection->log);
+            }
+        }
+
+        mapi_directory_end(d);
+    }
+
+    if (mmcf->directory == NULL) {
+        return NGX_OK;
+    }
+
+    error = mapi_directory_error(mmcf->directory);
+
+    s.data = (u_char *) error;
+    s.len = ngx_strlen(error);
+
+    if (s.len) {
+        view->error.data = ngx_pstrdup(r->pool, &s);
+        if (view->error.data == NULL) {
+            return NGX_ERROR;
+        }
+
+        view->error.len = s.len;
+    }
+
+    return NGX_OK;
 }
 
 

@@ -243,6 +243,10 @@ ngx_mapi_init(ngx_conf_t *cf)
 
     mmcf = ngx_http_conf_get_module_main_conf(cf, ngx_mapi_module);
 
+    if (ngx_mapi_status_init(cf, mmcf) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
     umcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_upstream_module);
     uscfp = umcf->upstreams.elts;
 
@@ -254,9 +258,7 @@ ngx_mapi_init(ngx_conf_t *cf)
 
         mscf = ngx_http_conf_upstream_srv_conf(uscfp[i], ngx_mapi_module);
 
-        if (mscf->type == ngx_mapi_upstream_none && !mscf->pin
-            && mscf->health == NULL)
-        {
+        if (!ngx_mapi_block_is_ours(mscf)) {
             continue;
         }
 
@@ -331,6 +333,10 @@ ngx_mapi_init_process(ngx_cycle_t *cycle)
 
     ngx_mapi_learn_init_process(cycle);
 
+    if (ngx_mapi_count_init_process(cycle) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
     if (ngx_mapi_health_init_process(cycle) != NGX_OK) {
         return NGX_ERROR;
     }
@@ -347,4 +353,5 @@ ngx_mapi_exit_process(ngx_cycle_t *cycle)
     ngx_mapi_pin_exit_process(cycle);
     ngx_mapi_locate_exit_process(cycle);
     ngx_mapi_affinity_exit_process(cycle);
+    ngx_mapi_count_exit_process(cycle);
 }

@@ -13,6 +13,7 @@
 #include <ngx_http.h>
 
 #include "ngx_mapi_compat.h"
+#include "ngx_mapi_count.h"
 
 #include "mapi_affinity.h"
 #include "mapi_auth.h"
@@ -40,6 +41,9 @@
 #define ngx_mapi_peer_is_off(peer)                                            \
     ((peer)->down & ~(ngx_uint_t) NGX_MAPI_PEER_MARKS)
 
+/* addresses whose server a worker remembers, of a block */
+#define NGX_MAPI_COUNT_ADDRESSES  64
+
 /* longest host name (RFC 1035) */
 #define NGX_MAPI_NAME_MAX     255
 
@@ -47,6 +51,7 @@
 typedef struct ngx_mapi_zone_s    ngx_mapi_zone_t;
 typedef struct ngx_mapi_health_s  ngx_mapi_health_t;
 typedef struct ngx_mapi_learned_s ngx_mapi_learned_t;
+typedef struct ngx_mapi_loc_conf_s ngx_mapi_loc_conf_t;
 
 
 typedef enum {
@@ -127,16 +132,6 @@ typedef enum {
 } ngx_mapi_observed_e;
 
 
-/* of an upstream block, in this worker */
-typedef struct {
-    ngx_uint_t                 opened;
-    ngx_uint_t                 pinned;    /* now, idle or in use */
-    ngx_uint_t                 closed[ngx_mapi_pin_reasons];
-    ngx_uint_t                 failed;    /* handshakes, with a bare 401 */
-    ngx_uint_t                 refused;   /* logons that could not be kept */
-} ngx_mapi_pin_counters_t;
-
-
 /* what decided; the words are those of $mapi_route */
 typedef enum {
     ngx_mapi_route_none = 0,
@@ -167,6 +162,7 @@ typedef struct {
     ngx_str_t                  short_name;/* Name in the directory, or empty */
     u_char                    *name_buf;  /* 2 * NGX_MAPI_NAME_MAX */
     uint64_t                   hash;      /* of host, with the zone's key */
+    ngx_mapi_count_row_t      *count;     /* of this worker */
 } ngx_mapi_server_t;
 
 
@@ -186,14 +182,15 @@ typedef struct {
     ngx_uint_t                 pins;      /* some block has pins */
     ngx_uint_t                 checks;    /* some block has active checks */
 
-    /* "observe", in this worker: see ngx_mapi_observed_e */
-    ngx_uint_t                 observed[ngx_mapi_observed_kinds];
+    ngx_mapi_count_row_t      *count;     /* of this worker */
+    ngx_uint_t                 cycle;     /* configurations of the zone */
 
     ngx_shm_zone_t            *shm_zone;  /* mapi_zone */
     ngx_slab_pool_t           *shpool;
     ngx_mapi_zone_t           *zone;
 
     ngx_array_t                ways;      /* of ngx_mapi_way_t */
+    ngx_mapi_loc_conf_t       *status;    /* a location with mapi_status */
 } ngx_mapi_main_conf_t;
 
 
@@ -213,6 +210,15 @@ typedef struct {
 } ngx_mapi_place_t;
 
 
+/* where another method has gone: the row of that address, in this worker */
+typedef struct {
+    ngx_mapi_count_row_t      *row;       /* NULL: an empty slot */
+    ngx_uint_t                 config;    /* of the peers, with "resolve" */
+    socklen_t                  socklen;
+    ngx_sockaddr_t             sockaddr;
+} ngx_mapi_count_address_t;
+
+
 /* of an upstream block */
 typedef struct {
     ngx_mapi_upstream_e        type;
@@ -230,7 +236,8 @@ typedef struct {
     ngx_msec_t                 pin_idle;
     ngx_uint_t                 prefer;
     ngx_uint_t                 peers;     /* the list is nginx's own kind */
-    ngx_mapi_pin_counters_t    pins;
+    ngx_mapi_count_row_t      *count;     /* of this worker */
+    ngx_mapi_count_address_t  *addresses; /* NGX_MAPI_COUNT_ADDRESSES */
     ngx_uint_t                 noticed;   /* of this worker: logged once */
 
     ngx_mapi_health_t         *health;    /* mapi_health_check, or NULL */
@@ -262,7 +269,7 @@ typedef struct {
 } ngx_mapi_way_t;
 
 
-typedef struct {
+struct ngx_mapi_loc_conf_s {
     ngx_uint_t                 mode;
     ngx_uint_t                 direct;    /* "mapi" stands in this location */
     ngx_str_t                  file;      /* where "mapi" stands */
@@ -282,12 +289,16 @@ typedef struct {
     ngx_uint_t                 forwarded_for; /* mapi_forwarded_for */
     ngx_array_t               *debug_allow;   /* of ngx_cidr_t, empty: none */
 
+    ngx_uint_t                 status;    /* mapi_status, and where it stands */
+    ngx_str_t                  status_file;
+    ngx_uint_t                 status_line;
+
     /* NULL where the location is not on the road */
     ngx_http_upstream_srv_conf_t  *upstream;
 
     ngx_uint_t                 noticed;   /* of this worker: logged once */
     ngx_mapi_page_e            page;      /* of this worker: logged last */
-} ngx_mapi_loc_conf_t;
+};
 
 
 /*
@@ -378,6 +389,11 @@ ngx_int_t ngx_mapi_check_balancer(ngx_conf_t *cf,
 ngx_mapi_srv_conf_t *ngx_mapi_next_block(ngx_cycle_t *cycle, ngx_uint_t *i,
     ngx_http_upstream_srv_conf_t **us);
 
+/* blocks that have pins, checks or the balancer: those that are counted */
+#define ngx_mapi_block_is_ours(mscf)                                          \
+    ((mscf)->type != ngx_mapi_upstream_none || (mscf)->pin == 1               \
+     || (mscf)->health)
+
 /* the context of the main request, NULL if it is not on the road */
 ngx_mapi_ctx_t *ngx_mapi_get_ctx(ngx_http_request_t *r);
 
@@ -419,6 +435,21 @@ void ngx_mapi_locate_warm_again(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
 
 /* locate: fills the directory's part of ctx; never fails the request */
 void ngx_mapi_locate(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
+
+/* what status shows of the directory; texts are the request's copies */
+typedef struct {
+    ngx_str_t                  path;          /* empty: there is none */
+    ngx_str_t                  error;
+    unsigned                   usable;
+    unsigned                   online;        /* this node */
+    uint64_t                   generation;    /* as this worker counts */
+    uint64_t                   commit;        /* number of the last one */
+} ngx_mapi_directory_view_t;
+
+/* also brings what is known of the servers of all blocks up to date */
+ngx_int_t ngx_mapi_locate_view(ngx_http_request_t *r,
+    ngx_mapi_directory_view_t *view);
+
 ngx_int_t ngx_mapi_locate_init_process(ngx_cycle_t *cycle);
 void ngx_mapi_locate_exit_process(ngx_cycle_t *cycle);
 
@@ -515,6 +546,20 @@ void ngx_mapi_learn(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
 void ngx_mapi_learn_compare(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
 void ngx_mapi_learn_exit_process(ngx_cycle_t *cycle);
 
+/* count: see ngx_mapi_count.h; exit is the last thing that counts */
+ngx_int_t ngx_mapi_count_init_process(ngx_cycle_t *cycle);
+void ngx_mapi_count_exit_process(ngx_cycle_t *cycle);
+ngx_mapi_count_row_t *ngx_mapi_count_of_peer(ngx_http_upstream_srv_conf_t *us,
+    ngx_peer_connection_t *pc);
+
+/* sums of all workers: NGX_MAPI_COUNTS of them; needs a zone */
+void ngx_mapi_count_read(ngx_mapi_main_conf_t *mmcf,
+    ngx_mapi_count_row_t *own, ngx_atomic_uint_t *sum);
+
+/* disagree: notes that servers name another server than the directory */
+void ngx_mapi_disagree(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
+    ngx_str_t *word);
+
 /* zone, health: active checks, and what they found applied to the peers */
 char *ngx_mapi_set_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_mapi_set_health_check(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -558,8 +603,14 @@ char *ngx_mapi_set_debug_allow(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 ngx_uint_t ngx_mapi_allowed(ngx_http_request_t *r);
 
-/* annotate: the header filter */
+/* status; check and init are about what cannot be seen any earlier */
+char *ngx_mapi_set_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_mapi_status_check(ngx_conf_t *cf, ngx_mapi_loc_conf_t *conf);
+ngx_int_t ngx_mapi_status_init(ngx_conf_t *cf, ngx_mapi_main_conf_t *mmcf);
+
+/* annotate: the header filter; key and value are not copied */
 ngx_int_t ngx_mapi_annotate_init(ngx_conf_t *cf);
+ngx_int_t ngx_mapi_add_header(ngx_http_request_t *r, char *key, char *value);
 
 /* adds a header to the answer; key and value last as long as the request */
 ngx_int_t ngx_mapi_push_header(ngx_http_request_t *r, ngx_str_t *key,

@@ -30,6 +30,10 @@ static void ngx_mapi_pin_lend(ngx_mapi_pin_data_t *pd,
     ngx_peer_connection_t *pc, ngx_mapi_pin_t *pin);
 static ngx_int_t ngx_mapi_pin_get_inner(ngx_mapi_pin_data_t *pd,
     ngx_peer_connection_t *pc);
+static void ngx_mapi_pin_count_begin(ngx_mapi_pin_data_t *pd,
+    ngx_peer_connection_t *pc);
+static void ngx_mapi_pin_count_end(ngx_mapi_pin_data_t *pd,
+    ngx_uint_t state);
 static void ngx_mapi_pin_free_peer(ngx_peer_connection_t *pc, void *data,
     ngx_uint_t state);
 static void ngx_mapi_pin_settle(ngx_mapi_pin_data_t *pd,
@@ -176,7 +180,13 @@ ngx_mapi_pin_get_peer(ngx_peer_connection_t *pc, void *data)
 
     rc = ngx_mapi_pin_get(pd, pc);
 
-    if (pd->checked && (rc == NGX_OK || rc == NGX_DONE)) {
+    if (rc != NGX_OK && rc != NGX_DONE) {
+        return rc;
+    }
+
+    ngx_mapi_pin_count_begin(pd, pc);
+
+    if (pd->checked) {
         mscf = ngx_http_conf_upstream_srv_conf(pd->upstream, ngx_mapi_module);
 
         pd->started = ngx_current_msec;
@@ -364,6 +374,79 @@ ngx_mapi_pin_get_inner(ngx_mapi_pin_data_t *pd, ngx_peer_connection_t *pc)
 }
 
 
+/* what is in flight, from get() to free() */
+
+static void
+ngx_mapi_pin_count_begin(ngx_mapi_pin_data_t *pd, ngx_peer_connection_t *pc)
+{
+    ngx_int_t             n;
+    ngx_str_t            *type;
+    ngx_mapi_server_t    *servers;
+    ngx_mapi_srv_conf_t  *mscf;
+
+    n = pd->ctx ? pd->ctx->server : -1;
+
+    if (pd->pin) {
+        pd->count = pd->pin->count;
+
+    } else if (n >= 0) {
+        mscf = ngx_http_conf_upstream_srv_conf(pd->upstream, ngx_mapi_module);
+        servers = mscf->servers.elts;
+        pd->count = servers[n].count;
+
+    } else {
+        pd->count = ngx_mapi_count_of_peer(pd->upstream, pc);
+    }
+
+    ngx_mapi_count_add(pd->count, NGX_MAPI_COUNT_REQUESTS);
+
+    type = pd->ctx ? &pd->ctx->request_type : NULL;
+
+    if (type && type->len == sizeof("NotificationWait") - 1
+        && ngx_strncasecmp(type->data, (u_char *) "NotificationWait",
+                           type->len)
+           == 0)
+    {
+        ngx_mapi_count_add(pd->count, NGX_MAPI_COUNT_POLLS);
+        pd->poll = 1;
+    }
+}
+
+
+static void
+ngx_mapi_pin_count_end(ngx_mapi_pin_data_t *pd, ngx_uint_t state)
+{
+    ngx_uint_t            status;
+    ngx_http_upstream_t  *u;
+
+    if (pd->count == NULL) {
+        return;
+    }
+
+    u = pd->request->upstream;
+    status = u->headers_in.status_n;
+
+    ngx_mapi_count_sub(pd->count, NGX_MAPI_COUNT_REQUESTS);
+
+    if (pd->poll) {
+        ngx_mapi_count_sub(pd->count, NGX_MAPI_COUNT_POLLS);
+        pd->poll = 0;
+    }
+
+    if (status >= 200 && status <= 599) {
+        ngx_mapi_count_add(pd->count,
+                           NGX_MAPI_COUNT_ANSWERS + status / 100 - 2);
+
+    } else if ((state & NGX_PEER_FAILED)
+               && u->state && u->state->connect_time == (ngx_msec_t) -1)
+    {
+        ngx_mapi_count_add(pd->count, NGX_MAPI_COUNT_UNREACHED);
+    }
+
+    pd->count = NULL;
+}
+
+
 /* once for each get() that gave something */
 
 static void
@@ -393,6 +476,8 @@ ngx_mapi_pin_free_peer(ngx_peer_connection_t *pc, void *data,
         /* nothing inside may take it for one of its own */
         u->keepalive = 0;
     }
+
+    ngx_mapi_pin_count_end(pd, state);
 
     if (pd->linked) {
         ngx_queue_remove(&pd->link);
@@ -463,7 +548,7 @@ ngx_mapi_pin_settle(ngx_mapi_pin_data_t *pd, ngx_peer_connection_t *pc,
     {
         /* some servers answer 401 for ever after a logon that failed */
 
-        mscf->pins.failed++;
+        ngx_mapi_count_add(mscf->count, NGX_MAPI_COUNT_FAILED);
         reason = ngx_mapi_pin_by_refusal;
 
     } else if (ngx_mapi_pin_can_keep(pd, pc, state)) {
@@ -490,8 +575,9 @@ ngx_mapi_pin_settle(ngx_mapi_pin_data_t *pd, ngx_peer_connection_t *pc,
             }
         }
 
-        mscf->pins.pinned--;
-        mscf->pins.closed[reason]++;
+        ngx_mapi_count_sub(mscf->count, NGX_MAPI_COUNT_PINS);
+        ngx_mapi_count_sub(pd->pin->count, NGX_MAPI_COUNT_PINS);
+        ngx_mapi_count_add(mscf->count, NGX_MAPI_COUNT_CLOSED + reason);
 
         if (pd->pin->state == ngx_mapi_pin_logged_on) {
             ngx_mapi_pin_client(pd->request->connection)->lost = pd->upstream;
@@ -501,7 +587,7 @@ ngx_mapi_pin_settle(ngx_mapi_pin_data_t *pd, ngx_peer_connection_t *pc,
         pd->pin = NULL;
 
     } else if (reason != ngx_mapi_pin_by_refusal) {
-        mscf->pins.refused++;
+        ngx_mapi_count_add(mscf->count, NGX_MAPI_COUNT_REFUSED);
     }
 
     ngx_log_debug0(NGX_LOG_DEBUG_HTTP, pc->log, 0,

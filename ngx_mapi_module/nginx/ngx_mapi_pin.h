@@ -46,6 +46,7 @@ typedef struct {
     ngx_str_t                       name;       /* of the address */
 
     ngx_mapi_pin_state_e            state;
+    ngx_mapi_count_row_t           *count;      /* where it is counted */
 
     ngx_str_t                       user;       /* who has logged on, as far as
                                                    an NTLM message told */
@@ -82,6 +83,7 @@ typedef struct {
 typedef struct {
     ngx_queue_t                     link;       /* among those in flight */
     ngx_msec_t                      started;
+    ngx_mapi_count_row_t           *count;      /* NULL: nothing in flight */
     ngx_http_request_t             *request;
     ngx_http_upstream_srv_conf_t   *upstream;
     ngx_http_upstream_conf_t       *conf;
@@ -95,6 +97,7 @@ typedef struct {
     unsigned                        eligible:1; /* may use and make pins */
     unsigned                        plain:1;    /* without Authorization */
     unsigned                        retried:1;
+    unsigned                        poll:1;     /* counted as one */
     unsigned                        inner:1;    /* the block counts for us */
 
     ngx_mapi_pin_t                 *pin;        /* in use, or NULL */

@@ -313,9 +313,9 @@ void
 ngx_mapi_pin_exit_process(ngx_cycle_t *cycle)
 {
     ngx_uint_t                     i;
+    ngx_atomic_t                  *n, *closed;
     ngx_mapi_srv_conf_t           *mscf;
     ngx_mapi_main_conf_t          *mmcf;
-    ngx_mapi_pin_counters_t       *n;
     ngx_http_upstream_srv_conf_t  *us;
 
     mmcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_mapi_module);
@@ -330,25 +330,29 @@ ngx_mapi_pin_exit_process(ngx_cycle_t *cycle)
             continue;
         }
 
-        n = &mscf->pins;
+        n = mscf->count->n;
+        closed = &n[NGX_MAPI_COUNT_CLOSED];
 
-        if (n->opened + n->failed + n->refused == 0) {
+        if (n[NGX_MAPI_COUNT_OPENED] + n[NGX_MAPI_COUNT_FAILED]
+            + n[NGX_MAPI_COUNT_REFUSED] == 0)
+        {
             continue;
         }
 
         ngx_log_error(NGX_LOG_NOTICE, cycle->log, 0,
-                      "mapi: pins of upstream \"%V\": opened %ui, pinned %ui; "
-                      "closed by client %ui, server %ui, idle %ui, limit %ui, "
-                      "refusal %ui, failure %ui, shutdown %ui; "
-                      "handshakes failed %ui, refused %ui",
-                      &us->host, n->opened, n->pinned,
-                      n->closed[ngx_mapi_pin_by_client],
-                      n->closed[ngx_mapi_pin_by_server],
-                      n->closed[ngx_mapi_pin_by_idle],
-                      n->closed[ngx_mapi_pin_by_limit],
-                      n->closed[ngx_mapi_pin_by_refusal],
-                      n->closed[ngx_mapi_pin_by_failure],
-                      n->closed[ngx_mapi_pin_by_shutdown],
-                      n->failed, n->refused);
+                      "mapi: pins of upstream \"%V\": opened %uA, pinned %uA; "
+                      "closed by client %uA, server %uA, idle %uA, limit %uA, "
+                      "refusal %uA, failure %uA, shutdown %uA; "
+                      "handshakes failed %uA, refused %uA",
+                      &us->host, n[NGX_MAPI_COUNT_OPENED],
+                      n[NGX_MAPI_COUNT_PINS],
+                      closed[ngx_mapi_pin_by_client],
+                      closed[ngx_mapi_pin_by_server],
+                      closed[ngx_mapi_pin_by_idle],
+                      closed[ngx_mapi_pin_by_limit],
+                      closed[ngx_mapi_pin_by_refusal],
+                      closed[ngx_mapi_pin_by_failure],
+                      closed[ngx_mapi_pin_by_shutdown],
+                      n[NGX_MAPI_COUNT_FAILED], n[NGX_MAPI_COUNT_REFUSED]);
     }
 }

@@ -199,8 +199,9 @@ ngx_mapi_pin_keep(ngx_mapi_pin_data_t *pd, ngx_peer_connection_t *pc,
             return NGX_ERROR;
         }
 
-        mscf->pins.opened++;
-        mscf->pins.pinned++;
+        ngx_mapi_count_add(mscf->count, NGX_MAPI_COUNT_OPENED);
+        ngx_mapi_count_add(mscf->count, NGX_MAPI_COUNT_PINS);
+        ngx_mapi_count_add(pin->count, NGX_MAPI_COUNT_PINS);
     }
 
     pin->state = state;
@@ -272,6 +273,7 @@ ngx_mapi_pin_create(ngx_mapi_pin_data_t *pd, ngx_peer_connection_t *pc)
     pin->upstream = pd->upstream;
     pin->conf = pd->conf;
     pin->server = pd->ctx ? pd->ctx->server : -1;
+    pin->count = pd->count;
     pin->socklen = pc->socklen;
     ngx_memcpy(&pin->sockaddr, pc->sockaddr, pc->socklen);
 
@@ -415,8 +417,9 @@ ngx_mapi_pin_end(ngx_mapi_pin_t *pin, ngx_mapi_pin_reason_e reason)
                    &pin->name, (ngx_uint_t) reason);
 
     mscf = ngx_http_conf_upstream_srv_conf(pin->upstream, ngx_mapi_module);
-    mscf->pins.pinned--;
-    mscf->pins.closed[reason]++;
+    ngx_mapi_count_sub(mscf->count, NGX_MAPI_COUNT_PINS);
+    ngx_mapi_count_sub(pin->count, NGX_MAPI_COUNT_PINS);
+    ngx_mapi_count_add(mscf->count, NGX_MAPI_COUNT_CLOSED + reason);
 
     if (pin->state == ngx_mapi_pin_logged_on) {
         pin->client->lost = pin->upstream;

@@ -71,6 +71,7 @@ ngx_mapi_init_servers(ngx_conf_t *cf, ngx_http_upstream_srv_conf_t *us,
         }
 
         server->name = server->host;
+        server->count = &ngx_mapi_count_none;
 
         server->name_buf = ngx_palloc(cf->pool, 2 * NGX_MAPI_NAME_MAX);
         if (server->name_buf == NULL) {

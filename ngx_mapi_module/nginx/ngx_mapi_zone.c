@@ -87,6 +87,7 @@ ngx_mapi_zone_init(ngx_shm_zone_t *shm_zone, void *data)
     if (ommcf) {
         mmcf->zone = ommcf->zone;
         mmcf->shpool = ommcf->shpool;
+        mmcf->cycle = ++mmcf->zone->cycle;
         return NGX_OK;
     }
 
@@ -96,6 +97,7 @@ ngx_mapi_zone_init(ngx_shm_zone_t *shm_zone, void *data)
 
     if (shm_zone->shm.exists) {
         mmcf->zone = shpool->data;
+        mmcf->cycle = ++mmcf->zone->cycle;
         return NGX_OK;
     }
 
@@ -118,12 +120,15 @@ ngx_mapi_zone_init(ngx_shm_zone_t *shm_zone, void *data)
 
     ngx_queue_init(&zone->health);
 
+    ngx_mapi_disagree_init_zone(shpool, zone);
+
     if (ngx_mapi_learn_init_zone(shpool, zone) != NGX_OK) {
         return NGX_ERROR;
     }
 
     shpool->data = zone;
     mmcf->zone = zone;
+    mmcf->cycle = ++zone->cycle;
 
     return NGX_OK;
 }

@@ -5,7 +5,7 @@ packages_of()
 {
     case $1 in
         build)    echo gcc libc6-dev make nginx nginx-dev liblmdb-dev \
-                       libssl-dev libpcre2-dev zlib1g-dev ;;
+                       libssl-dev libpcre2-dev zlib1g-dev libjansson-dev ;;
         source)   echo dpkg-dev xz-utils ;;
         test)     echo perl libcmocka-dev libtest-base-perl \
                        libtext-diff-perl libtest-longstring-perl \
