@@ -10,6 +10,7 @@ use warnings;
 
 use Encode qw(encode);
 use File::Temp qw(tempdir);
+use IO::Socket::INET;
 use JSON::PP;
 use POSIX ();
 use Test::More;
@@ -436,6 +437,140 @@ check('a file cut short', ['-d', $f, 'lookup', $A], 4, '',
       qr/shorter than its contents/);
 check('not written either', ['-d', $f, 'import', @all], 4, '',
       qr/shorter than its contents/);
+
+# --- a front end's status
+
+my $front = '{"node":"fe1","time":1,"cycle":1,"workers":[{"pid":1}],'
+    . '"zone":{"pages":254,"free_pages":124,"uncounted":0},'
+    . '"directory":{"path":"/d","usable":true,"error":"","commit":7},'
+    . '"learned":{"places":3,"forgotten":1},'
+    . '"observed":{"right":9,"wrong":1,"unknown":2},'
+    . '"certificate_mismatches":0,"disagreements":[{"database":"DB01",'
+    . '"directory":"ex1","servers":"e\\u001b[31mx2","count":4}],'
+    . '"upstreams":[{"name":"exchange","mode":"router","all_fail":false,'
+    . '"first_hop":19,"second_hop":1,"pins":{"now":1,"opened":5},"servers":['
+    . '{"name":"ex1.corp.example","state":"draining","requests":2,"polls":1,'
+    . '"pins":1,"answers":{"2xx":20,"3xx":0,"4xx":3,"5xx":0},"unreached":6,'
+    . '"addresses":[{"verdict":"alive","checked":5},'
+    . '{"verdict":"dead","checked":6},{"verdict":"dead","checked":0}]}]}]}';
+my $size = length $front;
+my $okay = "HTTP/1.1 200 OK\r\n";
+
+my %answers = (
+    ok => "${okay}Content-Length: $size\r\n\r\n$front",
+    end => "HTTP/1.0 200 OK\r\n\r\n$front",
+    chunked => "${okay}Transfer-Encoding: chunked\r\n\r\n"
+        . join('', map { sprintf("%x;x=y\r\n%s\r\n", length, $_) }
+                   $front =~ /(.{1,100})/gs) . "0\r\n\r\n",
+    'short' => "${okay}Content-Length: 9999\r\n\r\n$front",
+    cut => "${okay}Transfer-Encoding: chunked\r\n\r\n10\r\nabc",
+    nolast => "${okay}Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+    overflow => "${okay}Transfer-Encoding: chunked\r\n\r\n"
+        . "fffffffffffffffe\r\nabc\r\n0\r\n\r\n",
+    long => "${okay}Content-Length: 99999999999999999999\r\n\r\n",
+    endless => $okay . "\r\n" . ' ' x 9_000_000,
+    head => $okay . 'X: ' . 'x' x 100_000 . "\r\n\r\n",
+    gzip => "${okay}Transfer-Encoding: gzip\r\n\r\nabc",
+    noise => "SSH-2.0-OpenSSH\r\n\r\n",
+    nothing => '',
+    forbidden => "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n",
+    notfound => "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
+    page => "${okay}Content-Length: 6\r\n\r\n<html>",
+    other => "${okay}Content-Length: 12\r\n\r\n{\"hosts\":[]}",
+    strange => "${okay}Content-Length: 61\r\n\r\n"
+        . '{"directory":{},"upstreams":[7,{"servers":[{"name":5}, "x"]}]}',
+);
+$answers{strange} =~ s/61/length((split m{\r\n\r\n}, $answers{strange})[1])/e;
+
+my $listen = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 9,
+                                   ReuseAddr => 1) or die "listen: $!";
+my $http = 'http://127.0.0.1:' . $listen->sockport;
+my $web = fork() // die "fork: $!";
+
+if ($web == 0) {
+    $SIG{PIPE} = 'IGNORE';
+
+    while (my $c = $listen->accept) {
+        my $text = '';
+        1 while $text !~ /\r\n\r\n/ && sysread $c, $text, 4096, length $text;
+        my ($name) = $text =~ m{^GET /(\w+)(?:/api)? HTTP/1\.1\r\nHost: 127}
+            or last;
+        print $c $answers{$name};
+        close $c;
+    }
+
+    POSIX::_exit(0);
+}
+
+close $listen;
+
+for my $way ('ok', 'end', 'chunked') {
+    check("a front end's status, $way", ['stats', '--url', "$http/$way/api"], 0,
+          qr/^front_end:\ fe1\nfront_end_directory:\ usable,\ commit\ 7\n
+             .*^upstream:\ exchange\ \(router\)\n
+             straight:\ 19\ of\ 20\ answers\ \(95\ %\)\n
+             pins:\ 1\ now,\ 5\ opened\n
+             SERVER\s+STATE\s+REQUESTS\s+POLLS\s+PINS\s+2XX\s+4XX\s+5XX\s+
+             UNREACHED\s+CHECKS\n
+             ex1\.corp\.example\s+draining\s+2\s+1\s+1\s+20\s+3\s+0\s+6\s+dead\n
+             \ndisagreement:\ DB01\ is\ on\ ex1\ by\ the\ directory,\ on\ e\?\[31mx2
+             \ by\ 4\ answers\n$/msx, '');
+}
+
+check('beside the directory', ['-d', $d, 'stats', '--url', "$http/ok"], 0,
+      qr/^mailboxes: 2\n.*^front_end: fe1\n/ms, '');
+$json = decode_json(check('as JSON', ['-d', $d, 'stats', '--url', "$http/ok",
+    '--format', 'json'], 0, undef, ''));
+is($json->{mailboxes}, 2, 'the directory');
+is($json->{front_end}{upstreams}[0]{servers}[0]{polls}, 1, 'the front end');
+$json = decode_json(check('alone', ['stats', '--url', "$http/ok",
+    '--format', 'json'], 0, undef, ''));
+is($json->{front_end}{node}, 'fe1', 'the front end alone');
+
+check('a bad directory', ['-d', "$dir/none", 'stats', '--url', "$http/ok"], 4,
+      '', qr/cannot be found/);
+check('JSON of another shape', ['stats', '--url', "$http/strange"], 0,
+      qr/^SERVER/m, '');
+
+for ([ 'short', 4, 'broke off' ], [ 'cut', 4, 'broke off' ],
+     [ 'nolast', 4, 'broke off' ], [ 'overflow', 4, 'broke off' ],
+     [ 'long', 4, 'too long' ], [ 'endless', 4, 'too long' ],
+     [ 'head', 4, 'does not speak HTTP' ], [ 'gzip', 4, 'not known' ],
+     [ 'noise', 4, 'does not speak HTTP' ],
+     [ 'nothing', 4, 'does not speak HTTP' ],
+     [ 'forbidden', 1, '403.*mapi_debug_allow' ],
+     [ 'notfound', 1, '404.*"/api"' ],
+     [ 'page', 3, 'not the status of a front end' ],
+     [ 'other', 3, 'not the status of a front end' ])
+{
+    my ($name, $code, $words) = @$_;
+    check("an answer: $name", ['stats', '--url', "$http/$name"], $code, '',
+          qr{^--url \Q$http\E/$name: .*$words});
+}
+
+for ([ 'https://127.0.0.1/', 'plain HTTP' ], [ '/api', 'plain HTTP' ],
+     [ 'http://', 'host and port' ], [ 'http:///x', 'host and port' ],
+     [ 'http://a:0/', 'host and port' ], [ 'http://a:65536', 'host and port' ],
+     [ 'http://a:8x/', 'host and port' ], [ 'http://a:/', 'host and port' ],
+     [ 'http://[::1/', 'host and port' ], [ 'http://[::1]x', 'host and port' ],
+     [ 'http://a:b@c/', "user's name" ], [ "http://a/\r\nX: y", '%XX' ],
+     [ 'http://a/ b', '%XX' ], [ 'http://a/' . 'x' x 3000, 'too long' ],
+     [ 'http://' . 'x' x 300 . '/', 'host and port' ])
+{
+    check("a URL: " . substr($_->[0], 0, 20), ['stats', '--url', $_->[0]], 2,
+          '', qr/$_->[1]/);
+}
+
+check('nobody there', ['stats', '--url', 'http://[::1]:9/api'], 4, '',
+      qr/cannot be reached/);
+check('an unknown host', ['stats', '--url', 'http://no-such-host.invalid/'], 4,
+      '', qr/is not found/);
+check('no other verb', ['-d', $d, 'check', '--url', $http], 2, '',
+      qr/unknown option --url/);
+check('neither', ['stats'], 2, '', qr/-d DIR/);
+
+kill 'TERM', $web;
+waitpid $web, 0;
 
 # --- two writers at once, and a reader
 

@@ -111,6 +111,19 @@ sub front_end
                     upstream => "zone z 256k;\nmapi;\n%SERVERS%", %o));
 }
 
+# the workers are those of this configuration
+
+sub only
+{
+    my ($cycle) = @_;
+
+    wait_for {
+        my @cycles = map { $_->{cycle} } @{ api()->{workers} };
+
+        @cycles && !grep { $_ != $cycle } @cycles;
+    };
+}
+
 sub workers
 {
     my ($server) = @_;
@@ -156,6 +169,12 @@ $front = front_end('drain-front', main => "worker_processes 2;\n",
     is_deeply(left(2), [ 0, 0, 0 ], '... of this server and no other');
 
     mapi_directory('-d', $directory, 'server', 'EX1', 'draining');
+
+    my ($code, $out, $err) = mapi_directory('stats', '--url',
+        "http://127.0.0.1:$port/mapi-status/api");
+    is("$code$err", '0', 'the command shows it');
+    like($out, qr/^ex1\.contoso\.com +draining +3 +2 +1 +1 +1 +0 +0 +-$/m,
+         '... what is left on the server') or diag($out);
     is(server_of(1)->{state}, 'draining', 'a drain is seen at once');
     is_deeply(left(1), [ 3, 2, 1 ], '... and tears nothing apart');
 
@@ -224,7 +243,11 @@ $front = front_end('drain-front', main => "worker_processes 2;\n",
 
     reload_nginx($front);
 
-    my $api = api();
+    my $api;
+    wait_for {
+        $api = api();
+        grep { $_->{cycle} > $cycle } @{ $api->{workers} };
+    };
     is($api->{cycle}, $cycle + 1, 'a reload is another cycle');
     is_deeply([ sort { $a <=> $b } keys %{{ map { $_->{cycle} => 1 }
                                             @{ $api->{workers} } }} ],
@@ -233,7 +256,7 @@ $front = front_end('drain-front', main => "worker_processes 2;\n",
     is(server_of(2)->{answers}{'2xx'}, 21, '... and all that was before');
     finish($hanging);
     becomes(sub { left(3) }, [ 0, 0, 0 ], 'it ends');
-    wait_for { !grep { $_->{cycle} == $cycle } @{ api()->{workers} } };
+    only($cycle + 1);
     is(server_of(2)->{answers}{'2xx'}, 21, 'the old workers end: all stays');
     is(server_of(3)->{answers}{'2xx'}, 1, '... theirs too');
 
@@ -243,12 +266,12 @@ $front = front_end('drain-front', main => "worker_processes 2;\n",
     (my $other = $conf) =~ s/(upstream exchange \{.*?)server 127\.0\.0\.11:/$1server 127.0.0.14:/s;
     spew($front->{conf}, $other);
     reload_nginx($front);
-    wait_for { api()->{cycle} == $cycle + 2 };
+    only($cycle + 2);
     is(server_of(1)->{answers}{'2xx'}, 0, 'a new server begins with nothing');
     is(server_of(2)->{answers}{'2xx'}, 21, '... the others go on');
     spew($front->{conf}, $conf);
     reload_nginx($front);
-    wait_for { api()->{cycle} == $cycle + 3 };
+    only($cycle + 3);
     is(server_of(1)->{answers}{'2xx'}, 3, 'one that comes back goes on');
     stop_nginx($front);
 }

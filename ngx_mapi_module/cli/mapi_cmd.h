@@ -35,6 +35,7 @@ typedef struct {
     const char    *mailboxes;
     const char    *databases;
     const char    *servers;
+    const char    *url;
     unsigned       replace;
     unsigned       force;
     cmd_format_e   format;

@@ -36,7 +36,7 @@ static const char  cmd_help[] =
     "  node     set this front end online or offline\n"
     "  list     print mailboxes, databases or servers\n"
     "  check    look for mistakes in the directory and its files\n"
-    "  stats    sizes and counts\n"
+    "  stats    sizes and counts, and what a front end has to do\n"
     "\n"
     "  -d, --directory DIR   the folder of the directory\n"
     "  --help                this text; VERB --help tells more\n"
@@ -113,10 +113,14 @@ static const cmd_verb_t  cmd_verbs[] = {
       "files.  Prints a sentence for each finding; exit code 1 if there are\n"
       "any.\n" },
 
-    { "stats", cmd_stats, 0, 0, " --format ",
-      "usage: mapi-directory -d DIR stats [--format json]\n"
+    { "stats", cmd_stats, 0, 0, " --format --url ",
+      "usage: mapi-directory [-d DIR] stats [--url URL] [--format json]\n"
       "\n"
-      "Counts, sizes, the time of the last import, servers' states.\n" }
+      "Counts, sizes, the time of the last import, servers' states.  With\n"
+      "--url also what a front end has counted: URL is that of its mapi_status\n"
+      "and \"/api\", as http://127.0.0.1/mapi-status/api.  For each server it\n"
+      "tells what is left there: requests, hanging polls among them, and pins\n"
+      "(private connections).\n" }
 };
 
 #define CMD_NVERBS  (sizeof(cmd_verbs) / sizeof(cmd_verbs[0]))
@@ -384,6 +388,9 @@ cmd_option(const cmd_verb_t **verb, cmd_options_t *opt, int argc, char **argv,
     } else if (strcmp(name, "--servers") == 0) {
         opt->servers = value;
 
+    } else if (strcmp(name, "--url") == 0) {
+        opt->url = value;
+
     } else if (strcmp(name, "--within") == 0) {
 
         if (cmd_time(value, &opt->within) != MAPI_OK) {
@@ -485,7 +492,7 @@ main(int argc, char **argv)
         return CMD_USAGE;
     }
 
-    if (opt.directory == NULL) {
+    if (opt.directory == NULL && opt.url == NULL) {
         cmd_say("%s: give the directory's folder with -d DIR", verb->name);
         return CMD_USAGE;
     }

@@ -5,6 +5,7 @@
 
 
 #include "mapi_cmd.h"
+#include "mapi_cmd_front.h"
 
 #include <stdlib.h>
 #include <time.h>
@@ -22,9 +23,10 @@ typedef struct {
 static const char *const  cmd_stats_names[] = {
     "directory", "uuid", "format", "generation", "created", "imported",
     "mailboxes", "archives", "databases", "servers", "names", "ambiguous",
-    "bytes", "bytes_per_mailbox", "map_size", "node", "states"
+    "bytes", "bytes_per_mailbox", "map_size", "node", "states", "front_end"
 };
 
+/* of the directory; the last one is another's */
 #define CMD_NSTATS  17
 
 
@@ -95,8 +97,62 @@ cmd_stats_number(cmd_value_t *v, char *buf, size_t size, uint64_t n)
 }
 
 
+static int cmd_stats_directory(cmd_options_t *opt, const char *front);
+
+
 int
 cmd_stats(cmd_options_t *opt)
+{
+    int      code;
+    char    *text;
+    json_t  *front;
+
+    front = NULL;
+    text = NULL;
+
+    if (opt->url) {
+
+        /* first of all, so that half an answer is none */
+
+        code = cmd_front_get(opt->url, &front);
+
+        if (code != CMD_DONE) {
+            return code;
+        }
+
+        text = json_dumps(front, JSON_COMPACT);
+
+        if (text == NULL) {
+            cmd_say("out of memory");
+            json_decref(front);
+            return CMD_ENVIRONMENT;
+        }
+    }
+
+    code = CMD_DONE;
+
+    if (opt->directory) {
+        code = cmd_stats_directory(opt, text);
+
+    } else if (opt->format == cmd_format_json) {
+        printf("{\"front_end\":%s}\n", text);
+    }
+
+    if (code == CMD_DONE && front && opt->format != cmd_format_json) {
+        code = cmd_front_print(front);
+    }
+
+    free(text);
+    json_decref(front);
+
+    return cmd_flush(code);
+}
+
+
+/* front: JSON of a front end, or NULL */
+
+static int
+cmd_stats_directory(cmd_options_t *opt, const char *front)
 {
     int                      code;
     char                     text[CMD_NSTATS][40];
@@ -104,7 +160,7 @@ cmd_stats(cmd_options_t *opt)
     uint64_t                 bytes, numbers[CMD_NSTATS], *n;
     unsigned                 online;
     mapi_str_t               value;
-    cmd_value_t              v[CMD_NSTATS];
+    cmd_value_t              v[CMD_NSTATS + 1];
     mapi_guid_t              uuid;
     cmd_output_t             out;
     cmd_states_t             states;
@@ -189,6 +245,12 @@ cmd_stats(cmd_options_t *opt)
     out.names = cmd_stats_names;
     out.n = CMD_NSTATS;
 
+    if (front && opt->format == cmd_format_json) {
+        v[CMD_NSTATS].text = cmd_str(front);
+        v[CMD_NSTATS].number = 1;
+        out.n++;
+    }
+
     cmd_output_start(&out);
 
     if (opt->format == cmd_format_json) {
@@ -210,5 +272,5 @@ cmd_stats(cmd_options_t *opt)
     cmd_read_end(d);
     free(states.buf);
 
-    return cmd_flush(CMD_DONE);
+    return CMD_DONE;
 }

@@ -293,6 +293,7 @@ ngx_mapi_status_gather(ngx_http_request_t *r, ngx_mapi_status_t *st)
     st->learned = mmcf->zone->nlearned;
     st->forgotten = mmcf->zone->forgotten;
     st->uncounted = mmcf->zone->uncounted;
+    st->cycle = mmcf->zone->cycle;
 
     if (ngx_mapi_locate_view(r, &st->directory) != NGX_OK
         || ngx_array_init(&st->workers, r->pool, 16,

@@ -47,6 +47,7 @@ typedef struct {
     ngx_uint_t                learned;
     ngx_uint_t                forgotten;
     ngx_uint_t                uncounted;
+    ngx_uint_t                cycle;         /* the latest */
     ngx_uint_t                mismatches;    /* of certificates */
     ngx_atomic_uint_t         n[NGX_MAPI_COUNTS];
     ngx_array_t               workers;       /* of ngx_mapi_worker_view_t */

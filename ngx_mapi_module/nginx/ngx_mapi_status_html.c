@@ -193,11 +193,11 @@ ngx_mapi_html_workers(ngx_mapi_text_t *t, ngx_mapi_status_t *st)
 
     for (i = 0; i < st->workers.nelts; i++) {
         ngx_mapi_text_format(t, "%s%P%s", i ? ", " : "", worker[i].pid,
-                             worker[i].cycle < st->mmcf->cycle
+                             worker[i].cycle < st->cycle
                              ? " (leaving)" : "");
     }
 
-    ngx_mapi_text_format(t, "; configuration %ui", st->mmcf->cycle);
+    ngx_mapi_text_format(t, "; configuration %ui", st->cycle);
 }
 
 

@@ -95,7 +95,7 @@ ngx_mapi_json_workers(ngx_mapi_text_t *t, ngx_mapi_status_t *st)
     ngx_uint_t               i;
     ngx_mapi_worker_view_t  *worker;
 
-    ngx_mapi_text_format(t, "\"cycle\":%ui,\"workers\":[", st->mmcf->cycle);
+    ngx_mapi_text_format(t, "\"cycle\":%ui,\"workers\":[", st->cycle);
 
     worker = st->workers.elts;
 

@@ -235,7 +235,7 @@ ngx_mapi_metric_overall(ngx_mapi_text_t *t, ngx_mapi_status_t *st)
                         "Workers that run, of all configurations.",
                         st->workers.nelts);
     ngx_mapi_metric_one(t, "mapi_cycle", "gauge",
-                        "Configurations since the start.", st->mmcf->cycle);
+                        "Configurations since the start.", st->cycle);
 
     observed = &st->n[NGX_MAPI_COUNT_OBSERVED];
 

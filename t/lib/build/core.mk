@@ -17,7 +17,7 @@ object = $(patsubst %.c,$(OUT)/o/%.o,$(1))
 all: $(if $(cli),$(OUT)/mapi-directory)
 
 $(OUT)/mapi-directory: $(call object,$(cli)) $(OUT)/o/core.a
-	$(CC) $(OPT) $(LDOPT) -o $@.new $^ $(LIBS) && mv $@.new $@
+	$(CC) $(OPT) $(LDOPT) -o $@.new $^ $(LIBS) -ljansson && mv $@.new $@
 
 $(OUT)/unit/%: $(OUT)/o/t/unit/%.o $(call object,$(help)) $(OUT)/o/core.a
 	@mkdir -p $(@D)

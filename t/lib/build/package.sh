@@ -97,7 +97,7 @@ Architecture: $arch
 Maintainer: the ngx_mapi_module authors <root@localhost>
 Section: httpd
 Priority: optional
-Depends: nginx (= $nginx), libc6, liblmdb0, libssl3
+Depends: nginx (= $nginx), libc6, libjansson4, liblmdb0, libssl3
 Description: MAPI over HTTP routing for nginx
  Sends each mailbox's requests to the server where its database is mounted.
 EOF
