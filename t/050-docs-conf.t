@@ -216,6 +216,15 @@ for my $name (sort keys %variables) {
 my %constants = names_in(qr/=\s*ngx_string\("(mapi_\w+)"\)/,
                          glob("\Q$source\E/*/*.c"));
 
+# and those that Prometheus gets
+
+my %metrics = names_in(qr/"(mapi_\w+)"/,
+                       "$source/nginx/ngx_mapi_status_metrics.c");
+
+for my $name (sort keys %metrics) {
+    like($reference, qr/`\Q$name\E`/, "$name stands in docs/directives.md");
+}
+
 my %files = map { s/\.\w+$//r => 1 }
             map { basename($_) }
             keys %snippet, glob("\Q$source\E/*/*.[ch]");
@@ -239,7 +248,8 @@ for my $file (@documents) {
     }
 
     while ($code =~ /(?<![\w\$\/=.-])(mapi_[a-z_]+)(?![\w.*])/g) {
-        $wrong{$1} = 1 if !$directives{$1} && !$files{$1} && !$constants{$1};
+        $wrong{$1} = 1 if !$directives{$1} && !$files{$1} && !$constants{$1}
+                          && !$metrics{$1};
     }
 
     is(join(' ', sort keys %wrong), '', "$short names nothing that is not");

@@ -504,6 +504,47 @@ EOT
 }
 
 
+# another method, off the road: its servers are known by their addresses
+
+{
+    @servers = map { listen_on("127.0.0.1$_", $backend) } 1, 2;
+    $front = front_end('other', mapi => 'off', hosts => [ 11, 12 ],
+        upstream => "zone z 256k;\nleast_conn;\nmapi_pin on;\n%SERVERS%");
+
+    my @hanging;
+
+    for (1 .. 4) {
+        my $client = connect_to($port);
+        $client->send(poll(1));
+        my $peer = speaker(@servers)->accept;
+        $peer->read_request;
+        push @hanging, [ $client, $peer ];
+    }
+
+    is_deeply([ left(1), left(2) ], [ [ 2, 0, 0 ], [ 2, 0, 0 ] ],
+              'least_conn: two requests each, and no road to know polls');
+    is(api()->{upstreams}[0]{mode}, 'none', '... in a block without "mapi"');
+
+    # one of the servers has a pin
+
+    my $otto = connect_to($port);
+    my ($peer) = carry(\@servers, $otto, post(mailbox_id(1),
+        'Authorization: NTLM ' . ntlm_message(1)),
+        answer(401, 'WWW-Authenticate: NTLM ' . ntlm_message(2)));
+    my ($i) = $peer->{socket}->sockhost =~ /(\d)$/;
+
+    is_deeply(left($i), [ 2, 0, 1 ], 'a pin, on the server that has it');
+    is_deeply(left(3 - $i), [ 2, 0, 0 ], '... and no other');
+    $peer->close;
+    becomes(sub { left($i) }, [ 2, 0, 0 ], 'its server closes it');
+    is(api()->{upstreams}[0]{pins}{closed}{server}, 1, '... and that is said');
+    finish($_) for @hanging;
+    becomes(sub { [ map { @{ left($_) } } 1, 2 ] }, [ (0) x 6 ], 'all end');
+    $_->close for @servers, $otto;
+    stop_nginx($front);
+}
+
+
 # a zone that is too small to count in: nothing fails
 
 {

@@ -231,14 +231,6 @@ ngx_mapi_create_srv_conf(ngx_conf_t *cf)
     conf->reject = NGX_CONF_UNSET_UINT;
 
     conf->count = &ngx_mapi_count_none;
-
-    conf->addresses = ngx_pcalloc(cf->pool,
-                                  NGX_MAPI_COUNT_ADDRESSES
-                                  * sizeof(ngx_mapi_count_address_t));
-    if (conf->addresses == NULL) {
-        return NULL;
-    }
-
     ngx_queue_init(&conf->requests);
 
     conf->pin = NGX_CONF_UNSET;

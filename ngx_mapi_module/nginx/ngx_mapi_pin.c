@@ -72,6 +72,13 @@ ngx_mapi_pin_install(ngx_conf_t *cf, ngx_http_upstream_srv_conf_t *us)
     peers = us->peer.data;
     mscf->peers = (peers && peers->name == &us->host);
 
+    mscf->addresses = ngx_pcalloc(cf->pool,
+                                  NGX_MAPI_COUNT_ADDRESSES
+                                  * sizeof(ngx_mapi_count_address_t));
+    if (mscf->addresses == NULL) {
+        return NGX_ERROR;
+    }
+
     mscf->original_init_peer = us->peer.init;
     us->peer.init = ngx_mapi_pin_init_peer;
 

@@ -33,6 +33,7 @@ static ngx_int_t ngx_mapi_status_gather(ngx_http_request_t *r,
     ngx_mapi_status_t *st);
 static ngx_int_t ngx_mapi_status_block(ngx_http_request_t *r,
     ngx_mapi_status_t *st, ngx_http_upstream_srv_conf_t *us);
+static ngx_uint_t ngx_mapi_status_all_fail(ngx_http_upstream_srv_conf_t *us);
 static ngx_int_t ngx_mapi_status_addresses(ngx_http_request_t *r,
     ngx_http_upstream_srv_conf_t *us, ngx_mapi_status_block_t *block);
 static ngx_int_t ngx_mapi_status_address(ngx_http_request_t *r,
@@ -345,11 +346,7 @@ ngx_mapi_status_block(ngx_http_request_t *r, ngx_mapi_status_t *st,
     block->mscf = mscf;
     block->name = us->host;
 
-    if (mscf->health) {
-        ngx_mapi_health_apply(us);
-    }
-
-    block->all_fail = mscf->all_fail || ngx_mapi_health_all_fail(mscf->health);
+    block->all_fail = ngx_mapi_status_all_fail(us);
 
     ngx_mapi_count_read(st->mmcf, mscf->count, block->n);
 
@@ -387,6 +384,35 @@ ngx_mapi_status_block(ngx_http_request_t *r, ngx_mapi_status_t *st,
     ngx_mapi_status_health(st, block);
 
     return NGX_OK;
+}
+
+
+/* as it is now, not as the last request of this worker found it */
+
+static ngx_uint_t
+ngx_mapi_status_all_fail(ngx_http_upstream_srv_conf_t *us)
+{
+    ngx_mapi_ctx_t        ctx;
+    ngx_mapi_srv_conf_t  *mscf;
+
+    mscf = ngx_http_conf_upstream_srv_conf(us, ngx_mapi_module);
+
+    if (mscf->health) {
+        ngx_mapi_health_apply(us);
+    }
+
+    if (ngx_mapi_health_all_fail(mscf->health)) {
+        return 1;
+    }
+
+    if (mscf->type == ngx_mapi_upstream_none) {
+        return 0;
+    }
+
+    ngx_memzero(&ctx, sizeof(ngx_mapi_ctx_t));
+    ctx.mscf = mscf;
+
+    return !ngx_mapi_select_alive(&ctx, us);
 }
 
 
