@@ -277,6 +277,40 @@ $front = front_end('drain-front', main => "worker_processes 2;\n",
 }
 
 
+# a new binary: two masters, each with a zone and numbers of its own
+
+{
+    $front = front_end('upgrade', http => "mapi_directory $directory;");
+
+    my %old = %$front;
+    my $pid_file = "$front->{prefix}/logs/nginx.pid";
+    my ($before) = workers($front);
+    my $hanging = hang(2, poll(2));
+
+    is_deeply(left(2), [ 1, 1, 0 ], 'a poll hangs');
+    signal_nginx($front, 'USR2');
+    wait_for { -s "$pid_file.oldbin" && -s $pid_file };
+    ($front->{pid}) = slurp($pid_file) =~ /(\d+)/;
+    wait_for { workers($front) == 1 };
+    kill 'WINCH', $old{pid};
+
+    my ($after) = workers($front);
+    wait_for {
+        my $api = api();
+        my @pids = map { $_->{pid} } @{ $api->{workers} };
+        "@pids" eq $after;
+    };
+    is_deeply(left(2), [ 0, 0, 0 ], 'the new binary begins with nothing');
+    finish(hang(2, post(mailbox_id(2))));
+    becomes(sub { [ server_of(2)->{answers}{'2xx'} ] }, [ 1 ], '... and counts');
+    finish($hanging);
+    kill 'QUIT', $old{pid};
+    wait_for { !MapiRig::is_running($old{pid}) };
+    is(server_of(2)->{answers}{'2xx'}, 1, 'the old one ends as it should');
+    stop_nginx($front);
+}
+
+
 # connections that fail; hops; the directory and the servers disagree
 
 {
