@@ -86,8 +86,6 @@ run_tests();
 
 __DATA__
 
-
-
 === TEST 1: a configuration as it should be passes without a word
 --- http_config eval
 $::Good
@@ -1184,7 +1182,7 @@ mapi:
 
 
 
-=== TEST 89: "mapi_health_check" without a zone
+=== TEST 99: "mapi_health_check" without a zone
 --- http_config eval
 ::upstream("mapi;\n        mapi_health_check;\n        $::Servers")
 --- config eval
@@ -1195,7 +1193,7 @@ mapi:
 
 
 
-=== TEST 90: "mapi_health_check" twice
+=== TEST 100: "mapi_health_check" twice
 --- http_config eval
 ::upstream("mapi;\n        mapi_health_check;\n        mapi_health_check;\n        $::Servers")
 --- config eval
@@ -1206,7 +1204,7 @@ mapi:
 
 
 
-=== TEST 91: a parameter of "mapi_health_check" that is none
+=== TEST 101: a parameter of "mapi_health_check" that is none
 --- http_config eval
 "mapi_zone mapi 1m;\n" . ::upstream("mapi;\n        mapi_health_check expect=2xx;\n        $::Servers")
 --- config eval
@@ -1217,7 +1215,7 @@ invalid parameter "expect=2xx": write "uri=/...", "interval=5s", "timeout=4s", "
 
 
 
-=== TEST 92: "mapi_health_check" with a time of nothing
+=== TEST 102: "mapi_health_check" with a time of nothing
 --- http_config eval
 "mapi_zone mapi 1m;\n" . ::upstream("mapi;\n        mapi_health_check interval=0;\n        $::Servers")
 --- config eval
@@ -1228,7 +1226,7 @@ invalid parameter "interval=0": write
 
 
 
-=== TEST 93: "mapi_health_check verify=on" without authorities
+=== TEST 103: "mapi_health_check verify=on" without authorities
 --- http_config eval
 "mapi_zone mapi 1m;\n" . ::upstream("mapi;\n        mapi_health_check verify=on;\n        $::Servers")
 --- config eval
@@ -1239,7 +1237,7 @@ invalid parameter "interval=0": write
 
 
 
-=== TEST 94: "mapi_zone" twice
+=== TEST 104: "mapi_zone" twice
 --- http_config eval
 "mapi_zone a 1m;\nmapi_zone b 1m;\n" . $::Good
 --- config eval
@@ -1250,7 +1248,7 @@ invalid parameter "interval=0": write
 
 
 
-=== TEST 95: "mapi_zone" too small
+=== TEST 105: "mapi_zone" too small
 --- http_config eval
 "mapi_zone a 4k;\n" . $::Good
 --- config eval
@@ -1261,7 +1259,7 @@ size "4k" of zone "a" is too small: write "1m" in
 
 
 
-=== TEST 96: "mapi_zone" without a size
+=== TEST 106: "mapi_zone" without a size
 --- http_config eval
 "mapi_zone a much;\n" . $::Good
 --- config eval
@@ -1272,7 +1270,7 @@ invalid size "much" of zone "a": write "1m" in
 
 
 
-=== TEST 97: "mapi_pin" twice
+=== TEST 89: "mapi_pin" twice
 --- http_config eval
 ::upstream("mapi;\n        mapi_pin on;\n        mapi_pin on;\n        $::Servers")
 --- config eval
@@ -1283,7 +1281,7 @@ invalid size "much" of zone "a": write "1m" in
 
 
 
-=== TEST 98: "mapi_pin" with another word
+=== TEST 90: "mapi_pin" with another word
 --- http_config eval
 ::upstream("mapi;\n        mapi_pin yes;\n        $::Servers")
 --- config eval
@@ -1294,7 +1292,7 @@ invalid value "yes" in "mapi_pin" directive, it must be "on" or "off" in
 
 
 
-=== TEST 99: "mapi_pin off" with parameters
+=== TEST 91: "mapi_pin off" with parameters
 --- http_config eval
 ::upstream("mapi;\n        mapi_pin off max=2;\n        $::Servers")
 --- config eval
@@ -1305,7 +1303,7 @@ invalid value "yes" in "mapi_pin" directive, it must be "on" or "off" in
 
 
 
-=== TEST 100: "mapi_pin" with a number that is none
+=== TEST 92: "mapi_pin" with a number that is none
 --- http_config eval
 ::upstream("mapi;\n        mapi_pin on max=0;\n        $::Servers")
 --- config eval
@@ -1316,7 +1314,7 @@ invalid parameter "max=0": write "max=16" (1 to 1024), "idle=110s", "prefer=pinn
 
 
 
-=== TEST 101: "mapi_pin" with a time that is none
+=== TEST 93: "mapi_pin" with a time that is none
 --- http_config eval
 ::upstream("mapi;\n        mapi_pin on idle=soon;\n        $::Servers")
 --- config eval
@@ -1327,7 +1325,7 @@ invalid parameter "idle=soon": write "max=16" (1 to 1024), "idle=110s", "prefer=
 
 
 
-=== TEST 102: "mapi_pin" with a preference that is none
+=== TEST 94: "mapi_pin" with a preference that is none
 --- http_config eval
 ::upstream("mapi;\n        mapi_pin on prefer=both;\n        $::Servers")
 --- config eval
@@ -1338,7 +1336,7 @@ invalid parameter "prefer=both": write "max=16" (1 to 1024), "idle=110s", "prefe
 
 
 
-=== TEST 103: "mapi_pin" with a parameter twice
+=== TEST 95: "mapi_pin" with a parameter twice
 --- http_config eval
 ::upstream("mapi;\n        mapi_pin on max=2 max=3;\n        $::Servers")
 --- config eval
@@ -1349,7 +1347,7 @@ parameter "max=3" stands twice in
 
 
 
-=== TEST 104: HTTP/2 where logons are pinned
+=== TEST 96: HTTP/2 where logons are pinned
 --- http_config eval
 $::Good . '    server {
         listen 127.0.0.1:1985 http2;
@@ -1367,7 +1365,7 @@ HTTP/2 and HTTP/3 cannot carry the logons of connections (NTLM, Kerberos) that l
 
 
 
-=== TEST 105: HTTP/2 where nothing is pinned, and beside it
+=== TEST 97: HTTP/2 where nothing is pinned, and beside it
 --- http_config eval
 ::upstream("mapi;\n        mapi_pin off;\n        $::Servers") . '
     upstream other {
@@ -1392,7 +1390,7 @@ ok
 
 
 
-=== TEST 106: another way to the same server, without pins
+=== TEST 98: another way to the same server, without pins
 --- http_config eval
 $::Good . '    upstream ews {
         server 127.0.0.12:8;
@@ -1433,7 +1431,7 @@ location "/other" reaches
 
 
 
-=== TEST 107: "mapi_server_name" twice in http
+=== TEST 99: "mapi_server_name" twice in http
 --- http_config eval
 $::Good . 'mapi_server_name a; mapi_server_name b;'
 --- config eval
@@ -1444,7 +1442,7 @@ $::Good . 'mapi_server_name a; mapi_server_name b;'
 
 
 
-=== TEST 108: "mapi_server_name" twice in a server
+=== TEST 100: "mapi_server_name" twice in a server
 --- http_config eval
 $::Good . 'mapi_server_name a;'
 --- config eval
@@ -1455,7 +1453,7 @@ $::Good . 'mapi_server_name a;'
 
 
 
-=== TEST 109: "mapi_server_name" in a location
+=== TEST 101: "mapi_server_name" in a location
 --- http_config eval
 $::Good
 --- config eval
@@ -1466,7 +1464,7 @@ $::Good
 
 
 
-=== TEST 110: an empty name
+=== TEST 102: an empty name
 --- http_config eval
 $::Good . 'mapi_server_name "";'
 --- config eval
@@ -1477,7 +1475,7 @@ $::Good . 'mapi_server_name "";'
 
 
 
-=== TEST 111: a name that is too long
+=== TEST 103: a name that is too long
 --- http_config eval
 $::Good . 'mapi_server_name ' . 'a' x 256 . ';'
 --- config eval
@@ -1488,7 +1486,7 @@ $::Good . 'mapi_server_name ' . 'a' x 256 . ';'
 
 
 
-=== TEST 112: a variable for a name
+=== TEST 104: a variable for a name
 --- http_config eval
 $::Good . 'mapi_server_name $hostname;'
 --- config eval
@@ -1499,7 +1497,7 @@ invalid name "$hostname": write a host name, of letters, digits, "-", "_" and ".
 
 
 
-=== TEST 113: HTML for a name
+=== TEST 105: HTML for a name
 --- http_config eval
 $::Good . 'mapi_server_name a<br/>;'
 --- config eval
@@ -1510,7 +1508,7 @@ invalid name "a<br/>": write a host name, of letters, digits, "-", "_" and "."
 
 
 
-=== TEST 114: a name with a blank
+=== TEST 106: a name with a blank
 --- http_config eval
 $::Good . 'mapi_server_name "a b";'
 --- config eval
@@ -1521,7 +1519,7 @@ invalid name "a b": write a host name, of letters, digits, "-", "_" and "."
 
 
 
-=== TEST 115: a name with other letters
+=== TEST 107: a name with other letters
 --- http_config eval
 $::Good . "mapi_server_name f\xc3\xbc;"
 --- config eval
@@ -1532,7 +1530,7 @@ invalid name "f
 
 
 
-=== TEST 116: a name and a port
+=== TEST 108: a name and a port
 --- http_config eval
 $::Good . 'mapi_server_name a:443;'
 --- config eval
@@ -1543,7 +1541,7 @@ invalid name "a:443": write a host name, of letters, digits, "-", "_" and "."
 
 
 
-=== TEST 117: two names
+=== TEST 109: two names
 --- http_config eval
 $::Good . 'mapi_server_name a b;'
 --- config eval
@@ -1554,7 +1552,7 @@ invalid number of arguments in "mapi_server_name" directive
 
 
 
-=== TEST 118: "mapi_headers" with another word
+=== TEST 110: "mapi_headers" with another word
 --- http_config eval
 $::Good
 --- config eval
@@ -1565,7 +1563,7 @@ invalid value "yes" in "mapi_headers" directive: write "on", "off" or "full" in
 
 
 
-=== TEST 119: "mapi_headers" twice
+=== TEST 111: "mapi_headers" twice
 --- http_config eval
 $::Good
 --- config eval
@@ -1576,15 +1574,9 @@ $::Good
 
 
 
-=== TEST 120: "mapi_headers" in an upstream block
+=== TEST 112: "mapi_headers" in an upstream block
 --- http_config eval
 ::upstream("mapi;\n        mapi_headers on;\n        $::Servers")
-
-
-
-=== TEST 121: a network by name
---- http_config eval
-$::Good . 'mapi_debug_allow admins;'
 --- config eval
 ::road('')
 --- must_die
@@ -1593,7 +1585,7 @@ $::Good . 'mapi_debug_allow admins;'
 
 
 
-=== TEST 122: "mapi_forwarded_for" with another word
+=== TEST 113: "mapi_forwarded_for" with another word
 --- http_config eval
 $::Good
 --- config eval
@@ -1604,7 +1596,7 @@ invalid value "on" in "mapi_forwarded_for" directive: write "append", "replace" 
 
 
 
-=== TEST 123: "mapi_forwarded_for" twice
+=== TEST 114: "mapi_forwarded_for" twice
 --- http_config eval
 $::Good
 --- config eval
@@ -1615,17 +1607,36 @@ $::Good
 
 
 
-=== TEST 124: both, on every level
+=== TEST 115: both, on every level
 --- http_config eval
 "$::Good    mapi_headers off;\n    mapi_forwarded_for off;\n"
 --- config eval
 'mapi_headers full; mapi_forwarded_for replace;'
 . ::road('mapi_headers on; mapi_forwarded_for append;')
+--- suppress_stderr
+--- request
+GET /ok
+--- response_body
+ok
+--- no_error_log
+mapi:
+[warn]
+[error]
+
+
+
+=== TEST 116: a network by name
+--- http_config eval
+$::Good . 'mapi_debug_allow admins;'
+--- config eval
+::road('')
+--- must_die
+--- error_log
 invalid network "admins" in "mapi_debug_allow" directive: write addresses and networks as "192.0.2.7" and "192.0.2.0/24", "unix:", or "none"
 
 
 
-=== TEST 125: all networks by a word
+=== TEST 117: all networks by a word
 --- http_config eval
 $::Good . 'mapi_debug_allow 192.0.2.7 all;'
 --- config eval
@@ -1636,7 +1647,7 @@ invalid network "all" in "mapi_debug_allow" directive: for everybody write "0.0.
 
 
 
-=== TEST 126: none, and some
+=== TEST 118: none, and some
 --- http_config eval
 $::Good . 'mapi_debug_allow none 192.0.2.7;'
 --- config eval
@@ -1647,7 +1658,7 @@ $::Good . 'mapi_debug_allow none 192.0.2.7;'
 
 
 
-=== TEST 127: a network of IPv4 in IPv6
+=== TEST 119: a network of IPv4 in IPv6
 --- http_config eval
 $::Good . 'mapi_debug_allow ::ffff:192.0.2.0/120;'
 --- config eval
@@ -1658,7 +1669,7 @@ network "::ffff:192.0.2.0/120" in "mapi_debug_allow" directive is one of IPv4: w
 
 
 
-=== TEST 128: networks twice
+=== TEST 120: networks twice
 --- http_config eval
 $::Good . 'mapi_debug_allow 192.0.2.7; mapi_debug_allow 192.0.2.8;'
 --- config eval
@@ -1669,7 +1680,7 @@ $::Good . 'mapi_debug_allow 192.0.2.7; mapi_debug_allow 192.0.2.8;'
 
 
 
-=== TEST 129: a socket's path
+=== TEST 121: a socket's path
 --- http_config eval
 $::Good . 'mapi_debug_allow unix:/run/admin;'
 --- config eval
@@ -1680,7 +1691,7 @@ invalid network "unix:/run/admin" in
 
 
 
-=== TEST 130: no network
+=== TEST 122: no network
 --- http_config eval
 $::Good . 'mapi_debug_allow;'
 --- config eval
@@ -1691,7 +1702,7 @@ invalid number of arguments in "mapi_debug_allow" directive
 
 
 
-=== TEST 131: low bits of a network
+=== TEST 123: low bits of a network
 --- http_config eval
 $::Good . 'mapi_debug_allow 192.0.2.7/24 2001:db8::/32 0.0.0.0/0 ::/0 unix:;'
 --- config eval
@@ -1701,9 +1712,6 @@ $::Good . 'mapi_debug_allow 192.0.2.7/24 2001:db8::/32 0.0.0.0/0 ::/0 unix:;'
 GET /ok
 --- response_body
 ok
---- no_error_log
-mapi:
-[warn]
 --- error_log
 low address bits of "192.0.2.7/24" are meaningless
 --- no_error_log
@@ -1711,7 +1719,7 @@ low address bits of "192.0.2.7/24" are meaningless
 
 
 
-=== TEST 118: status without a zone
+=== TEST 124: status without a zone
 --- http_config eval
 $::Good . ''
 --- config eval
@@ -1722,7 +1730,7 @@ $::Good . ''
 
 
 
-=== TEST 119: status in an exact location
+=== TEST 125: status in an exact location
 --- http_config eval
 $::Good . 'mapi_zone mapi 1m;'
 --- config eval
@@ -1733,7 +1741,7 @@ $::Good . 'mapi_zone mapi 1m;'
 
 
 
-=== TEST 120: status in a location by a pattern
+=== TEST 126: status in a location by a pattern
 --- http_config eval
 $::Good . 'mapi_zone mapi 1m;'
 --- config eval
@@ -1744,7 +1752,7 @@ $::Good . 'mapi_zone mapi 1m;'
 
 
 
-=== TEST 121: status in a named location
+=== TEST 127: status in a named location
 --- http_config eval
 $::Good . 'mapi_zone mapi 1m;'
 --- config eval
@@ -1755,7 +1763,7 @@ $::Good . 'mapi_zone mapi 1m;'
 
 
 
-=== TEST 122: status behind another handler
+=== TEST 128: status behind another handler
 --- http_config eval
 $::Good . 'mapi_zone mapi 1m;'
 --- config eval
@@ -1766,7 +1774,7 @@ $::Good . 'mapi_zone mapi 1m;'
 
 
 
-=== TEST 123: status before another handler
+=== TEST 129: status before another handler
 --- http_config eval
 $::Good . 'mapi_zone mapi 1m;'
 --- config eval
@@ -1777,7 +1785,7 @@ $::Good . 'mapi_zone mapi 1m;'
 
 
 
-=== TEST 124: status with a word
+=== TEST 130: status with a word
 --- http_config eval
 $::Good . 'mapi_zone mapi 1m;'
 --- config eval
