@@ -179,6 +179,13 @@ ngx_command_t  ngx_mapi_commands[] = {
       0,
       NULL },
 
+    { ngx_string("mapi_log"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_mapi_set_log,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
       ngx_null_command
 };
 
@@ -202,6 +209,13 @@ ngx_mapi_create_main_conf(ngx_conf_t *cf)
     conf->count = &ngx_mapi_count_none;
 
     if (ngx_array_init(&conf->ways, cf->pool, 16, sizeof(ngx_mapi_way_t))
+        != NGX_OK)
+    {
+        return NULL;
+    }
+
+    if (ngx_array_init(&conf->logs, cf->pool, 4,
+                       sizeof(ngx_mapi_log_folder_t *))
         != NGX_OK)
     {
         return NULL;
@@ -269,6 +283,7 @@ ngx_mapi_create_loc_conf(ngx_conf_t *cf)
     conf->affinity = NGX_CONF_UNSET_UINT;
     conf->headers = NGX_CONF_UNSET_UINT;
     conf->forwarded_for = NGX_CONF_UNSET_UINT;
+    conf->log = NGX_CONF_UNSET_PTR;
 
     return conf;
 }
@@ -343,7 +358,7 @@ ngx_mapi_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_uint_value(conf->mode, prev->mode, ngx_mapi_mode_off);
     ngx_conf_merge_uint_value(conf->affinity, prev->affinity,
                               ngx_mapi_affinity_auto);
-
+    ngx_conf_merge_ptr_value(conf->log, prev->log, NULL);
     ngx_conf_merge_uint_value(conf->headers, prev->headers,
                               ngx_mapi_headers_on);
     ngx_conf_merge_uint_value(conf->forwarded_for, prev->forwarded_for,

@@ -39,7 +39,7 @@ ngx_module_t  ngx_mapi_module = {
     ngx_mapi_commands,                     /* module directives */
     NGX_HTTP_MODULE,                       /* module type */
     NULL,                                  /* init master */
-    NULL,                                  /* init module */
+    ngx_mapi_log_init_module,              /* init module */
     ngx_mapi_init_process,                 /* init process */
     NULL,                                  /* init thread */
     NULL,                                  /* exit thread */
@@ -354,4 +354,7 @@ ngx_mapi_exit_process(ngx_cycle_t *cycle)
     ngx_mapi_locate_exit_process(cycle);
     ngx_mapi_affinity_exit_process(cycle);
     ngx_mapi_count_exit_process(cycle);
+
+    /* last: those before may end requests */
+    ngx_mapi_log_exit_process(cycle);
 }

@@ -22,6 +22,8 @@
 #include "mapi_rendezvous.h"
 #include "mapi_request.h"
 
+#include "ngx_mapi_log_file.h"
+
 
 /* servers of one upstream block, addresses among which a request may retry */
 #define NGX_MAPI_SERVERS_MAX  256
@@ -191,6 +193,7 @@ typedef struct {
 
     ngx_array_t                ways;      /* of ngx_mapi_way_t */
     ngx_mapi_loc_conf_t       *status;    /* a location with mapi_status */
+    ngx_array_t                logs;      /* of ngx_mapi_log_folder_t * */
 } ngx_mapi_main_conf_t;
 
 
@@ -292,6 +295,7 @@ struct ngx_mapi_loc_conf_s {
     ngx_uint_t                 status;    /* mapi_status, and where it stands */
     ngx_str_t                  status_file;
     ngx_uint_t                 status_line;
+    ngx_mapi_log_folder_t     *log;           /* mapi_log; NULL: off */
 
     /* NULL where the location is not on the road */
     ngx_http_upstream_srv_conf_t  *upstream;
@@ -580,6 +584,9 @@ ngx_int_t ngx_mapi_affinity_write(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
 ngx_int_t ngx_mapi_affinity_init_keys(ngx_conf_t *cf,
     ngx_mapi_main_conf_t *mmcf);
 void ngx_mapi_affinity_exit_process(ngx_cycle_t *cycle);
+
+/* log: the directive; its files are in ngx_mapi_log_file.h */
+char *ngx_mapi_set_log(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 
 /* page: this request is answered with the health page */
 void ngx_mapi_page(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
