@@ -320,8 +320,9 @@ not_at_the_end_of_an_hour(60);
 
     if ($> == 0) {
         is($uid, scalar getpwnam($worker_user), '... and the workers\'');
-        is((stat $server->{folder})[4], scalar getpwnam($worker_user),
-           'the folder was handed over to them');
+        is_deeply([ (stat $server->{folder})[4, 5] ],
+                  [ (getpwnam($worker_user))[2, 3] ],
+                  'the folder was handed over to them');
     }
 
     is((stat $server->{folder})[2] & 07777, 0750, '... with its mode');

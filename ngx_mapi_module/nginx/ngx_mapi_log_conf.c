@@ -41,7 +41,7 @@ static ngx_int_t ngx_mapi_log_set_flush(ngx_mapi_log_options_t *options,
 static ngx_int_t ngx_mapi_log_size(ngx_str_t *value, off_t *size);
 static ngx_int_t ngx_mapi_log_path(ngx_conf_t *cf, ngx_str_t *path);
 static ngx_int_t ngx_mapi_log_make(ngx_conf_t *cf, ngx_str_t *path,
-    ngx_file_info_t *fi, ngx_uint_t *made);
+    ngx_file_info_t *fi);
 static ngx_uint_t ngx_mapi_log_is_same(ngx_mapi_log_options_t *a,
     ngx_mapi_log_options_t *b);
 static void ngx_mapi_log_cleanup(void *data);
@@ -337,13 +337,13 @@ ngx_mapi_log_path(ngx_conf_t *cf, ngx_str_t *path)
 ngx_mapi_log_folder_t *
 ngx_mapi_log_folder(ngx_conf_t *cf, ngx_mapi_log_options_t *options)
 {
-    ngx_uint_t              i, made;
+    ngx_uint_t              i;
     ngx_file_info_t         fi;
     ngx_pool_cleanup_t     *cln;
     ngx_mapi_main_conf_t   *mmcf;
     ngx_mapi_log_folder_t  *folder, **folders;
 
-    if (ngx_mapi_log_make(cf, &options->path, &fi, &made) != NGX_OK) {
+    if (ngx_mapi_log_make(cf, &options->path, &fi) != NGX_OK) {
         return NULL;
     }
 
@@ -385,7 +385,6 @@ ngx_mapi_log_folder(ngx_conf_t *cf, ngx_mapi_log_options_t *options)
     folder->options = *options;
     folder->file = cf->conf_file->file.name;
     folder->line = cf->conf_file->line;
-    folder->made = made;
     folder->dev = fi.st_dev;
     folder->ino = fi.st_ino;
 
@@ -396,23 +395,22 @@ ngx_mapi_log_folder(ngx_conf_t *cf, ngx_mapi_log_options_t *options)
 
 
 static ngx_int_t
-ngx_mapi_log_make(ngx_conf_t *cf, ngx_str_t *path, ngx_file_info_t *fi,
-    ngx_uint_t *made)
+ngx_mapi_log_make(ngx_conf_t *cf, ngx_str_t *path, ngx_file_info_t *fi)
 {
-    *made = 0;
+    ngx_err_t  err;
 
-    if (ngx_create_dir(path->data, 0750) != NGX_FILE_ERROR) {
-        *made = 1;
+    err = ngx_create_dir(path->data, 0750) == NGX_FILE_ERROR ? ngx_errno : 0;
 
-    } else if (ngx_errno == NGX_ENOENT) {
+    if (err == NGX_ENOENT) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "the folder above \"%V\" of \"mapi_log\" does not "
                            "exist: run \"mkdir -p $(dirname '%V')\" first",
                            path, path);
         return NGX_ERROR;
+    }
 
-    } else if (ngx_errno != NGX_EEXIST) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
+    if (err && err != NGX_EEXIST) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, err,
                            "\"%V\" of \"mapi_log\" cannot be made, make it "
                            "by hand for the workers' user: " ngx_create_dir_n
                            " failed", path);
@@ -559,51 +557,35 @@ static ngx_int_t
 ngx_mapi_log_hand_over(ngx_cycle_t *cycle, ngx_core_conf_t *ccf,
     ngx_mapi_log_folder_t *folder)
 {
-    int          fd, rc;
+    int          fd;
     ngx_err_t    err;
     ngx_str_t   *path;
     struct stat  st;
 
     path = &folder->options.path;
-    rc = -1;
+
+    if (stat((char *) path->data, &st) == 0
+        && ngx_mapi_log_is_open_to(ccf, &st))
+    {
+        return NGX_OK;
+    }
 
     /* a link could lead anywhere by now */
 
-    fd = open((char *) path->data,
-              O_RDONLY|O_DIRECTORY|O_NOFOLLOW|O_CLOEXEC);
+    err = 0;
+    fd = open((char *) path->data, O_RDONLY|O_DIRECTORY|O_NOFOLLOW|O_CLOEXEC);
 
-    err = ngx_errno;
+    /* a group that somebody has chosen is the one that reads the files */
 
-    if (fd == -1) {
-        if (stat((char *) path->data, &st) == 0
-            && ngx_mapi_log_is_open_to(ccf, &st))
-        {
-            return NGX_OK;
-        }
-
-    } else if (fstat(fd, &st) == 0) {
-
-        if (folder->made) {
-            rc = fchown(fd, ccf->user, ccf->group);
-
-        } else if (ngx_mapi_log_is_open_to(ccf, &st)) {
-            rc = 0;
-
-        } else {
-            rc = fchown(fd, ccf->user, (gid_t) -1);
-
-            if (rc == 0 && (st.st_mode & S_IRWXU) != S_IRWXU) {
-                rc = fchmod(fd, (st.st_mode & 07777) | S_IRWXU);
-            }
-        }
-
+    if (fd == -1
+        || fstat(fd, &st) == -1
+        || fchown(fd, ccf->user, st.st_gid == 0 ? ccf->group : (gid_t) -1)
+           == -1
+        || ((st.st_mode & S_IRWXU) != S_IRWXU
+            && fchmod(fd, (st.st_mode & 07777) | S_IRWXU) == -1))
+    {
         err = ngx_errno;
 
-    } else {
-        err = ngx_errno;
-    }
-
-    if (rc == -1) {
         ngx_log_error(NGX_LOG_ERR, cycle->log, err,
                       "mapi: the folder \"%V\" of mapi_log cannot be handed "
                       "over to the workers' user: run \"chown %s '%V/'\"",
@@ -614,7 +596,7 @@ ngx_mapi_log_hand_over(ngx_cycle_t *cycle, ngx_core_conf_t *ccf,
         (void) close(fd);
     }
 
-    return rc == 0 ? NGX_OK : NGX_ERROR;
+    return err == 0 ? NGX_OK : NGX_ERROR;
 }
 
 

@@ -42,7 +42,6 @@ typedef struct {
 
     ngx_str_t                file;     /* where it is configured first */
     ngx_uint_t               line;
-    ngx_uint_t               made;     /* by this configuration */
     dev_t                    dev;
     ino_t                    ino;
 
