@@ -584,6 +584,10 @@ not_at_the_end_of_an_hour(60);
     like(log_of($server), qr/failed, make the folder again .*\(2:/,
          'a folder that is gone');
     reload_nginx($server);
+
+    # an old worker may still take a connection, to close it
+
+    wait_for { MapiRig::workers_of($server) == 1 };
     my @sent = send_rows($server->{port}, 2);
     stop_nginx($server);
     is_whole($server->{folder}, \@sent, 'a reload makes it again');
