@@ -4,7 +4,7 @@
  */
 
 
-#include "ngx_mapi_module.h"
+#include "ngx_mapi_watch.h"
 
 
 static ngx_int_t ngx_mapi_header_filter(ngx_http_request_t *r);
@@ -38,8 +38,15 @@ ngx_mapi_header_filter(ngx_http_request_t *r)
 
     ctx = ngx_mapi_get_ctx(r);
 
-    if (ctx && ctx->observe && r->upstream && r->upstream->cleanup) {
-        ngx_mapi_learn_compare(r, ctx);
+    if (ctx && r->upstream && r->upstream->cleanup) {
+
+        if (ctx->watch) {
+            ngx_mapi_watch_answer(r, ctx->watch);
+        }
+
+        if (ctx->observe) {
+            ngx_mapi_learn_compare(r, ctx);
+        }
     }
 
     /* an error_page has led off the road: its answer is the administrator's */

@@ -4,7 +4,7 @@
  */
 
 
-#include "ngx_mapi_module.h"
+#include "ngx_mapi_watch.h"
 
 
 /*
@@ -214,6 +214,10 @@ ngx_mapi_acquire_from(ngx_mapi_peer_data_t *mp, ngx_peer_connection_t *pc,
         pc->name = &peer->name;
 
         peer->conns++;
+
+        if (mp->ctx->watch) {
+            mp->ctx->watch->outstanding = peer->conns;
+        }
 
         mp->rrp.peers = peers;
         mp->rrp.current = peer;

@@ -31,9 +31,17 @@
 /* 1.23.0: headers of one name form a list, new elements need its end */
 
 #if (nginx_version >= 1023000)
+
 #define ngx_mapi_header_end(h)  (h)->next = NULL
+#define ngx_mapi_forwarded_for(r)  (r)->headers_in.x_forwarded_for
+
 #else
+
 #define ngx_mapi_header_end(h)
+#define ngx_mapi_forwarded_for(r)                                             \
+    ((r)->headers_in.x_forwarded_for.nelts                                    \
+     ? *(ngx_table_elt_t **) (r)->headers_in.x_forwarded_for.elts : NULL)
+
 #endif
 
 

@@ -458,19 +458,22 @@ ngx_mapi_activity_id(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
 {
     u_char  *p;
 
-    if (ctx->activity == NULL) {
+    if (ctx && ctx->activity) {
+        return ctx->activity;
+    }
 
-        p = ngx_pnalloc(r->pool, MAPI_GUID_LEN);
-        if (p == NULL) {
-            return NULL;
-        }
+    p = ngx_pnalloc(r->pool, MAPI_GUID_LEN);
+    if (p == NULL) {
+        return NULL;
+    }
 
-        (void) ngx_mapi_activity_write(p);
+    (void) ngx_mapi_activity_write(p);
 
+    if (ctx) {
         ctx->activity = p;
     }
 
-    return ctx->activity;
+    return p;
 }
 
 

@@ -75,6 +75,11 @@ ngx_mapi_identify(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
     }
 
     ctx->identity = query.identity;
+    ctx->rewritten = 0;
+    ctx->source = (query.identity.kind == mapi_identity_guid)
+                  ? ngx_mapi_source_mailbox_id
+                  : (query.identity.kind == mapi_identity_smtp)
+                    ? ngx_mapi_source_smtp_address : ngx_mapi_source_none;
 
     ngx_mapi_locate_warm(r, ctx);
 
@@ -124,6 +129,7 @@ ngx_mapi_identify_mailbox(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
 
         if (ngx_mapi_identify_caller(ctx, text) != NGX_OK) {
             ngx_memzero(&ctx->identity, sizeof(mapi_identity_t));
+            ctx->source = ngx_mapi_source_none;
             return NGX_OK;
         }
     }
@@ -179,13 +185,16 @@ ngx_mapi_identify_caller(ngx_mapi_ctx_t *ctx, u_char *text)
                                       ctx->anchor_header.len, text)
            == MAPI_OK)
     {
+        ctx->source = ngx_mapi_source_anchor;
         return NGX_OK;
     }
 
     if (ctx->auth.scheme == mapi_auth_basic) {
+        ctx->source = ngx_mapi_source_basic;
         rc = mapi_auth_basic_user(&ctx->auth, text, MAPI_IDENTITY_MAX, &user);
 
     } else if (mapi_auth_is_connection(&ctx->auth)) {
+        ctx->source = ngx_mapi_source_ntlm;
         rc = mapi_auth_ntlm_user(&ctx->auth, text, MAPI_IDENTITY_MAX, &user);
 
     } else {
@@ -275,6 +284,7 @@ ngx_mapi_apply_rules(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx, u_char *text)
         }
 
         ctx->identity = id;
+        ctx->rewritten = 1;
         break;
     }
 

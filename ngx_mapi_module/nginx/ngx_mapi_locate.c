@@ -4,7 +4,7 @@
  */
 
 
-#include "ngx_mapi_module.h"
+#include "ngx_mapi_watch.h"
 
 #include "mapi_directory_format.h"
 
@@ -13,6 +13,8 @@ static mapi_directory_t *ngx_mapi_directory(ngx_mapi_main_conf_t *mmcf,
     ngx_log_t *log);
 static void ngx_mapi_locate_mailbox(ngx_http_request_t *r,
     ngx_mapi_ctx_t *ctx, mapi_directory_t *d);
+static void ngx_mapi_locate_keep(ngx_http_request_t *r, ngx_str_t *dst,
+    u_char *data, size_t len);
 static ngx_mapi_place_t *ngx_mapi_locate_place(ngx_mapi_main_conf_t *mmcf,
     ngx_mapi_srv_conf_t *mscf, mapi_directory_t *d, mapi_guid_t *guid);
 static void ngx_mapi_locate_copies(ngx_mapi_srv_conf_t *mscf,
@@ -140,7 +142,6 @@ static void
 ngx_mapi_locate_mailbox(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     mapi_directory_t *d)
 {
-    u_char                *p;
     mapi_mailbox_t         mailbox;
     ngx_mapi_place_t      *place;
     ngx_mapi_main_conf_t  *mmcf;
@@ -153,6 +154,11 @@ ngx_mapi_locate_mailbox(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     ctx->mailbox = ctx->identity.kind == mapi_identity_guid
                    ? ctx->identity.guid : mailbox.guid;
     ctx->database_guid = mailbox.database;
+
+    if (ctx->watch && mailbox.smtp.len) {
+        ngx_mapi_locate_keep(r, &ctx->watch->smtp, mailbox.smtp.data,
+                             mailbox.smtp.len);
+    }
 
     mmcf = ngx_http_get_module_main_conf(r, ngx_mapi_module);
 
@@ -168,13 +174,7 @@ ngx_mapi_locate_mailbox(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     ctx->known = place->known;
     ctx->said = place->said;
 
-    p = ngx_pnalloc(r->pool, place->name_len);
-
-    if (p) {
-        ctx->database.len = place->name_len;
-        ctx->database.data = p;
-        ngx_memcpy(p, place->name, place->name_len);
-    }
+    ngx_mapi_locate_keep(r, &ctx->database, place->name, place->name_len);
 
     if (place->ncopies == 0) {
         return;
@@ -187,6 +187,24 @@ ngx_mapi_locate_mailbox(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
         ngx_memcpy(ctx->copies, place->copies,
                    place->ncopies * sizeof(ngx_int_t));
     }
+}
+
+
+/* names are for people: without memory for one nothing else is lost */
+
+static void
+ngx_mapi_locate_keep(ngx_http_request_t *r, ngx_str_t *dst, u_char *data,
+    size_t len)
+{
+    dst->data = ngx_pnalloc(r->pool, len);
+
+    if (dst->data == NULL) {
+        dst->len = 0;
+        return;
+    }
+
+    dst->len = len;
+    ngx_memcpy(dst->data, data, len);
 }
 
 
@@ -316,6 +334,7 @@ ngx_mapi_refresh_servers(ngx_mapi_srv_conf_t *mscf, mapi_directory_t *d,
         host.data = server[i].host.data;
 
         server[i].name = server[i].host;
+        ngx_memzero(&server[i].version, sizeof(mapi_log_version_t));
 
         if (mapi_directory_server(d, &host, &ds) != MAPI_OK) {
 
@@ -336,6 +355,9 @@ ngx_mapi_refresh_servers(ngx_mapi_srv_conf_t *mscf, mapi_directory_t *d,
 
         server[i].known = 1;
         server[i].state = ds.state;
+
+        (void) mapi_log_version_parse(&server[i].version, ds.version.data,
+                                      ds.version.len);
 
         server[i].short_name.data = server[i].name_buf;
         server[i].short_name.len = ngx_min(ds.name.len, NGX_MAPI_NAME_MAX);

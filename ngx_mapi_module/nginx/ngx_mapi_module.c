@@ -4,7 +4,7 @@
  */
 
 
-#include "ngx_mapi_module.h"
+#include "ngx_mapi_watch.h"
 
 
 static ngx_int_t ngx_mapi_handler(ngx_http_request_t *r);
@@ -142,6 +142,11 @@ ngx_mapi_take_road(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     ctx->refused = 0;
     ctx->server = -1;
     ctx->asked = -1;
+    ctx->reason = ngx_mapi_reason_none;
+
+    if (ctx->watch == NULL && ngx_mapi_record_wanted(mlcf)) {
+        ctx->watch = ngx_mapi_watch_create(r);
+    }
 
     /* an internal redirect to another road knows already for whom it is */
 
@@ -318,6 +323,12 @@ ngx_mapi_init(ngx_conf_t *cf)
     }
 
     *h = ngx_mapi_handler;
+
+    if (ngx_mapi_record_init(cf) != NGX_OK
+        || ngx_mapi_watch_init(cf) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
 
     return ngx_mapi_annotate_init(cf);
 }

@@ -19,6 +19,7 @@
 #include "mapi_auth.h"
 #include "mapi_directory.h"
 #include "mapi_identity.h"
+#include "mapi_log_row.h"
 #include "mapi_rendezvous.h"
 #include "mapi_request.h"
 
@@ -54,6 +55,7 @@ typedef struct ngx_mapi_zone_s    ngx_mapi_zone_t;
 typedef struct ngx_mapi_health_s  ngx_mapi_health_t;
 typedef struct ngx_mapi_learned_s ngx_mapi_learned_t;
 typedef struct ngx_mapi_loc_conf_s ngx_mapi_loc_conf_t;
+typedef struct ngx_mapi_watch_s   ngx_mapi_watch_t;
 
 
 typedef enum {
@@ -147,6 +149,40 @@ typedef enum {
 
 
 /*
+ * Why that server, in the order of the rules (docs/directives.md): those from
+ * "elsewhere" to "refused" say why a known place was not to be had.
+ */
+typedef enum {
+    ngx_mapi_reason_none = 0,
+    ngx_mapi_reason_handshake,   /* rule 1 */
+    ngx_mapi_reason_pinned,      /* rule 2 */
+    ngx_mapi_reason_learned,     /* rule 3, by the word of a server */
+    ngx_mapi_reason_mounted,     /* rule 3, by the directory's */
+    ngx_mapi_reason_elsewhere,   /* rule 4: none of the block's servers */
+    ngx_mapi_reason_dead,
+    ngx_mapi_reason_full,        /* max_conns */
+    ngx_mapi_reason_draining,
+    ngx_mapi_reason_offline,
+    ngx_mapi_reason_down,        /* by the configuration */
+    ngx_mapi_reason_refused,     /* this request has tried it */
+    ngx_mapi_reason_cookie,      /* rule 5 */
+    ngx_mapi_reason_hash,
+    ngx_mapi_reason_address      /* hash of the client's */
+} ngx_mapi_reason_e;
+
+
+/* where the name of the mailbox was read */
+typedef enum {
+    ngx_mapi_source_none = 0,
+    ngx_mapi_source_mailbox_id,
+    ngx_mapi_source_smtp_address,
+    ngx_mapi_source_anchor,      /* X-AnchorMailbox */
+    ngx_mapi_source_basic,
+    ngx_mapi_source_ntlm
+} ngx_mapi_source_e;
+
+
+/*
  * A server of an upstream block: the host of its "server" line.  What the
  * directory says of it is refreshed by each worker for itself.
  */
@@ -162,6 +198,7 @@ typedef struct {
     mapi_server_state_e        state;
     ngx_str_t                  name;      /* Fqdn, or host: shown and hashed */
     ngx_str_t                  short_name;/* Name in the directory, or empty */
+    mapi_log_version_t         version;   /* all zero: unknown */
     u_char                    *name_buf;  /* 2 * NGX_MAPI_NAME_MAX */
     uint64_t                   hash;      /* of host, with the zone's key */
     ngx_mapi_count_row_t      *count;     /* of this worker */
@@ -321,6 +358,8 @@ typedef struct {
     ngx_str_t                  anchor_header;
     ngx_str_t                  cookie;         /* sealed affinity cookie */
     mapi_auth_t                auth;           /* Authorization */
+    ngx_mapi_source_e          source;
+    unsigned                   rewritten:1;    /* by mapi_identity_rule */
     unsigned                   identified:1;
     unsigned                   observe:1;
     unsigned                   refused:1;      /* answered by us */
@@ -341,6 +380,7 @@ typedef struct {
 
     /* select */
     ngx_mapi_route_e           route;
+    ngx_mapi_reason_e          reason;
     ngx_int_t                  server;         /* index, or -1 */
     ngx_int_t                  preferred;      /* if no pin had a word in it */
     ngx_int_t                  asked;          /* last one tried, or -1 */
@@ -349,6 +389,7 @@ typedef struct {
 
     /* forward */
     u_char                    *activity;       /* the request's GUID */
+    ngx_mapi_watch_t          *watch;          /* NULL: nobody wants it */
     unsigned                   introduced:1;   /* our own headers are there */
     unsigned                   forwarded:1;    /* X-Forwarded-... is ours */
 } ngx_mapi_ctx_t;
@@ -465,6 +506,9 @@ void ngx_mapi_locate_exit_process(ngx_cycle_t *cycle);
 ngx_int_t ngx_mapi_select(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     ngx_http_upstream_srv_conf_t *us, ngx_mapi_tried_t *tried);
 
+/* the rule that decided, 1 to 6; 0 if nothing has been selected */
+ngx_uint_t ngx_mapi_rule(ngx_mapi_ctx_t *ctx);
+
 /* does a server live?  Not one that is asked only because none passes */
 ngx_uint_t ngx_mapi_select_alive(ngx_mapi_ctx_t *ctx,
     ngx_http_upstream_srv_conf_t *us);
@@ -578,8 +622,15 @@ ngx_uint_t ngx_mapi_health_all_fail(ngx_mapi_health_t *health);
 /* an address has offered NTLM or Negotiate */
 void ngx_mapi_health_offers(ngx_http_upstream_srv_conf_t *us, ngx_str_t *name);
 
-/* stick: opens the request's cookie into ctx->affinity; seals the answer's */
+/*
+ * stick: opens the request's cookie into ctx->affinity; looks which server it
+ * named for this mailbox when it came, -1 if none; seals the answer's.
+ */
 void ngx_mapi_affinity_read(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
+ngx_int_t ngx_mapi_affinity_server(ngx_mapi_ctx_t *ctx,
+    mapi_affinity_t *affinity, uint32_t *expires);
+ngx_int_t ngx_mapi_affinity_look(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
+    uint32_t *expires);
 ngx_int_t ngx_mapi_affinity_write(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
 ngx_int_t ngx_mapi_affinity_init_keys(ngx_conf_t *cf,
     ngx_mapi_main_conf_t *mmcf);
@@ -591,6 +642,17 @@ char *ngx_mapi_set_log(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 /* page: this request is answered with the health page */
 void ngx_mapi_page(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
 
+/* record: the last step, when the request is over */
+ngx_int_t ngx_mapi_record_init(ngx_conf_t *cf);
+ngx_uint_t ngx_mapi_record_wanted(ngx_mapi_loc_conf_t *mlcf);
+
+/* log: the request's row; ctx is NULL if it was refused before the road */
+void ngx_mapi_log_request(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
+    ngx_mapi_log_folder_t *folder);
+
+/* watch: moments and codes, see ngx_mapi_watch.h */
+ngx_int_t ngx_mapi_watch_init(ngx_conf_t *cf);
+
 /*
  * forward: what the request to the server says of this front end and of the
  * client.  Called once a server has been selected; a second road, after an
@@ -601,7 +663,8 @@ ngx_int_t ngx_mapi_forward(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
 
 /*
  * The request's GUID as text: MAPI_GUID_LEN characters, the same each time, as
- * long as the request.  NULL if there is no memory.
+ * long as the request; a new one each time without a context.  NULL if there is
+ * no memory.
  */
 u_char *ngx_mapi_activity_id(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
 
@@ -634,6 +697,7 @@ ngx_int_t ngx_mapi_diagnose(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
 /* variables */
 ngx_int_t ngx_mapi_add_variables(ngx_conf_t *cf);
 ngx_str_t *ngx_mapi_route_name(ngx_mapi_route_e route);
+ngx_str_t *ngx_mapi_reason_name(ngx_mapi_reason_e reason);
 
 /* check: what "nginx -t" can see in a location on the road; only warns */
 void ngx_mapi_check_location(ngx_conf_t *cf);

@@ -5,6 +5,7 @@
 
 
 #include "ngx_mapi_pin.h"
+#include "ngx_mapi_watch.h"
 
 
 /*
@@ -116,6 +117,11 @@ ngx_mapi_pin_init_peer(ngx_http_request_t *r,
     pd->conf = r->upstream->conf;
 
     pd->ctx = ngx_mapi_road_ctx(r, us);
+    pd->watch = ngx_mapi_watch_of(r);
+
+    if (pd->watch) {
+        ngx_mapi_watch_upstream(r, pd->watch);
+    }
 
     /* read anew: what taints a connection depends on nobody else's memory */
 
@@ -192,6 +198,10 @@ ngx_mapi_pin_get_peer(ngx_peer_connection_t *pc, void *data)
     }
 
     ngx_mapi_pin_count_begin(pd, pc);
+
+    if (pd->watch) {
+        ngx_mapi_watch_attempt(pd->watch, pc);
+    }
 
     if (pd->checked) {
         mscf = ngx_http_conf_upstream_srv_conf(pd->upstream, ngx_mapi_module);
@@ -275,6 +285,10 @@ ngx_mapi_pin_use(ngx_mapi_pin_data_t *pd, ngx_peer_connection_t *pc,
         return NGX_DECLINED;
     }
 
+    if (pd->watch && pd->hold.peer) {
+        pd->watch->outstanding = pd->hold.peer->conns;
+    }
+
     /* the log names the address when the pin may be gone */
 
     name = ngx_palloc(pd->request->pool, sizeof(ngx_str_t) + pin->name.len
@@ -318,6 +332,10 @@ ngx_mapi_pin_lend(ngx_mapi_pin_data_t *pd, ngx_peer_connection_t *pc,
 
     pd->pin = pin;
     pd->tries = pc->tries;
+
+    if (pd->watch && pin->state == ngx_mapi_pin_logged_on) {
+        ngx_mapi_watch_user(pd->request, pd->watch, pin->scheme, &pin->user);
+    }
 
     pc->connection = pin->connection;
     pc->cached = 1;
@@ -469,6 +487,10 @@ ngx_mapi_pin_free_peer(ngx_peer_connection_t *pc, void *data,
     token = 0;
     tainted = 0;
     pinned = (pd->pin != NULL);
+
+    if (pd->watch) {
+        ngx_mapi_watch_end(pd->request, pd->watch, state);
+    }
 
     if (pc->connection) {
         tainted = ngx_mapi_pin_answer_taints(u, &token);

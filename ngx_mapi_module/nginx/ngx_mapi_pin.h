@@ -48,6 +48,7 @@ typedef struct {
     ngx_mapi_pin_state_e            state;
     ngx_mapi_count_row_t           *count;      /* where it is counted */
 
+    mapi_auth_scheme_e              scheme;     /* of the logon */
     ngx_str_t                       user;       /* who has logged on, as far as
                                                    an NTLM message told */
 } ngx_mapi_pin_t;
@@ -88,6 +89,7 @@ typedef struct {
     ngx_http_upstream_srv_conf_t   *upstream;
     ngx_http_upstream_conf_t       *conf;
     ngx_mapi_ctx_t                 *ctx;        /* NULL: not on the road */
+    ngx_mapi_watch_t               *watch;      /* NULL: nobody wants it */
 
     mapi_auth_t                     auth;
     unsigned                        pins:1;     /* mapi_pin on */

@@ -139,6 +139,7 @@ ngx_mapi_pin_select(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
 
             if (wish.state == ngx_mapi_pin_handshake) {
                 ctx->route = ngx_mapi_route_handshake;
+                ctx->reason = ngx_mapi_reason_handshake;
             }
 
             return chosen;
@@ -154,8 +155,14 @@ ngx_mapi_pin_select(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
         return chosen;
     }
 
-    ctx->route = (wish.state == ngx_mapi_pin_handshake)
-                 ? ngx_mapi_route_handshake : ngx_mapi_route_pinned;
+    if (wish.state == ngx_mapi_pin_handshake) {
+        ctx->route = ngx_mapi_route_handshake;
+        ctx->reason = ngx_mapi_reason_handshake;
+
+    } else {
+        ctx->route = ngx_mapi_route_pinned;
+        ctx->reason = ngx_mapi_reason_pinned;
+    }
 
     return pin->server;
 }

@@ -210,6 +210,7 @@ ngx_mapi_pin_keep(ngx_mapi_pin_data_t *pd, ngx_peer_connection_t *pc,
         client->lost = NULL;
 
         if (pd->tainted) {
+            pin->scheme = pd->auth.scheme;
             ngx_mapi_pin_name_user(pd, pin);
             ngx_mapi_pin_succeed(client, pin);
         }

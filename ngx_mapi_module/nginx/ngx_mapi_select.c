@@ -39,6 +39,8 @@ static void ngx_mapi_select_look_group(ngx_mapi_select_t *s,
     ngx_http_upstream_rr_peers_t *peers, ngx_mapi_tried_t *tried,
     ngx_uint_t *np, ngx_uint_t *nalive);
 static ngx_int_t ngx_mapi_select_pin(ngx_mapi_select_t *s, ngx_int_t n);
+static ngx_mapi_reason_e ngx_mapi_select_lack(ngx_mapi_select_t *s,
+    ngx_int_t n);
 static ngx_int_t ngx_mapi_select_known(ngx_mapi_select_t *s);
 static ngx_int_t ngx_mapi_select_instead(ngx_http_request_t *r,
     ngx_mapi_select_t *s);
@@ -97,10 +99,13 @@ ngx_mapi_select(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     } else {
         n = ngx_mapi_select_affinity(r, &s);
         ctx->route = ngx_mapi_route_affinity;
+        ctx->reason = ngx_mapi_reason_cookie;
 
         if (n < 0) {
             n = ngx_mapi_select_hash(r, &s);
             ctx->route = ngx_mapi_route_balance;
+            ctx->reason = (ctx->identity.kind == mapi_identity_none)
+                          ? ngx_mapi_reason_address : ngx_mapi_reason_hash;
         }
     }
 
@@ -123,6 +128,36 @@ ngx_mapi_select(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
                    ngx_mapi_route_name(ctx->route));
 
     return NGX_OK;
+}
+
+
+ngx_uint_t
+ngx_mapi_rule(ngx_mapi_ctx_t *ctx)
+{
+    switch (ctx->reason) {
+
+    case ngx_mapi_reason_none:
+        return 0;
+
+    case ngx_mapi_reason_handshake:
+        return 1;
+
+    case ngx_mapi_reason_pinned:
+        return 2;
+
+    default:
+        break;
+    }
+
+    if (ctx->last_resort) {
+        return 6;
+    }
+
+    if (ctx->reason <= ngx_mapi_reason_mounted) {
+        return 3;
+    }
+
+    return ctx->reason <= ngx_mapi_reason_refused ? 4 : 5;
 }
 
 
@@ -392,6 +427,30 @@ ngx_mapi_select_fit(ngx_mapi_select_t *s, ngx_uint_t i)
 }
 
 
+/* why a server that is known is not fit */
+
+static ngx_mapi_reason_e
+ngx_mapi_select_lack(ngx_mapi_select_t *s, ngx_int_t n)
+{
+    if (ngx_mapi_server_state(&s->servers[n]) == mapi_server_offline) {
+        return ngx_mapi_reason_offline;
+    }
+
+    switch (s->fitness[n]) {
+
+    case ngx_mapi_server_full:
+        return ngx_mapi_reason_full;
+
+    case ngx_mapi_server_failing:
+        return ngx_mapi_reason_dead;
+
+    default: /* ngx_mapi_server_unusable */
+        return s->servers[n].down ? ngx_mapi_reason_down
+                                  : ngx_mapi_reason_refused;
+    }
+}
+
+
 static ngx_int_t
 ngx_mapi_select_known(ngx_mapi_select_t *s)
 {
@@ -400,6 +459,7 @@ ngx_mapi_select_known(ngx_mapi_select_t *s)
     n = (s->ctx->learned >= 0) ? s->ctx->learned : s->ctx->known;
 
     if (n < 0) {
+        s->ctx->reason = ngx_mapi_reason_elsewhere;
         return -1;
     }
 
@@ -411,14 +471,19 @@ ngx_mapi_select_known(ngx_mapi_select_t *s)
             || s->pins == NULL
             || !ngx_mapi_pin_has(s->pins, s->ctx, s->upstream, n)))
     {
+        s->ctx->reason = ngx_mapi_select_lack(s, n);
         return -1;
     }
 
     if (ngx_mapi_server_state(&s->servers[n]) == mapi_server_draining
         && s->mscf->type != ngx_mapi_upstream_owner)
     {
+        s->ctx->reason = ngx_mapi_reason_draining;
         return -1;
     }
+
+    s->ctx->reason = (s->ctx->learned >= 0) ? ngx_mapi_reason_learned
+                                            : ngx_mapi_reason_mounted;
 
     return n;
 }
@@ -459,9 +524,7 @@ ngx_mapi_select_instead(ngx_http_request_t *r, ngx_mapi_select_t *s)
 static ngx_int_t
 ngx_mapi_select_affinity(ngx_http_request_t *r, ngx_mapi_select_t *s)
 {
-    ngx_uint_t                    i;
-    mapi_str_t                    name;
-    const mapi_affinity_entry_t  *entry;
+    ngx_int_t  n;
 
     if (s->ctx->mlcf->affinity == ngx_mapi_affinity_off
         || s->ctx->identity.kind == mapi_identity_none)
@@ -475,26 +538,13 @@ ngx_mapi_select_affinity(ngx_http_request_t *r, ngx_mapi_select_t *s)
         return -1;
     }
 
-    entry = mapi_affinity_find(s->ctx->affinity, &s->ctx->identity.text);
-    if (entry == NULL) {
-        return -1;
-    }
+    n = ngx_mapi_affinity_server(s->ctx, s->ctx->affinity, NULL);
 
-    for (i = 0; i < s->mscf->servers.nelts; i++) {
-
-        name.len = s->servers[i].name.len;
-        name.data = s->servers[i].name.data;
-
-        if (mapi_affinity_is_server(s->ctx->affinity, entry, &name)) {
-
-            if (ngx_mapi_select_fit(s, i)
-                && ngx_mapi_server_state(&s->servers[i]) == mapi_server_active)
-            {
-                return i;
-            }
-
-            break;
-        }
+    if (n >= 0
+        && ngx_mapi_select_fit(s, n)
+        && ngx_mapi_server_state(&s->servers[n]) == mapi_server_active)
+    {
+        return n;
     }
 
     return -1;

@@ -9,6 +9,8 @@
 #include <openssl/rand.h>
 
 
+static ngx_int_t ngx_mapi_affinity_open(ngx_http_request_t *r,
+    ngx_mapi_ctx_t *ctx, mapi_affinity_t *affinity);
 static mapi_affinity_keys_t *ngx_mapi_affinity_keys(ngx_http_request_t *r);
 static ngx_uint_t ngx_mapi_affinity_wanted(ngx_http_request_t *r,
     ngx_mapi_ctx_t *ctx);
@@ -25,22 +27,38 @@ static ngx_int_t ngx_mapi_affinity_random_key(ngx_conf_t *cf,
 void
 ngx_mapi_affinity_read(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
 {
-    mapi_str_t             upstream, value;
-    mapi_affinity_t       *affinity;
-    mapi_affinity_keys_t  *keys;
+    mapi_affinity_t  *affinity;
 
     if (ctx->affinity || ctx->cookie.len == 0) {
-        return;
-    }
-
-    keys = ngx_mapi_affinity_keys(r);
-    if (keys == NULL) {
         return;
     }
 
     affinity = ngx_palloc(r->pool, sizeof(mapi_affinity_t));
     if (affinity == NULL) {
         return;
+    }
+
+    if (ngx_mapi_affinity_open(r, ctx, affinity) != NGX_OK) {
+
+        /* not opened again on a retry, and nothing of it is kept */
+        ctx->cookie.len = 0;
+        return;
+    }
+
+    ctx->affinity = affinity;
+}
+
+
+static ngx_int_t
+ngx_mapi_affinity_open(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
+    mapi_affinity_t *affinity)
+{
+    mapi_str_t             upstream, value;
+    mapi_affinity_keys_t  *keys;
+
+    keys = ngx_mapi_affinity_keys(r);
+    if (keys == NULL) {
+        return NGX_ERROR;
     }
 
     upstream.len = ctx->mscf->name.len;
@@ -55,12 +73,67 @@ ngx_mapi_affinity_read(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
         ngx_log_debug0(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
                        "mapi: affinity cookie cannot be read");
 
-        /* not opened again on a retry, and nothing of it is kept */
-        ctx->cookie.len = 0;
-        return;
+        return NGX_DECLINED;
     }
 
-    ctx->affinity = affinity;
+    return NGX_OK;
+}
+
+
+/* the server that a cookie's entry for this mailbox names, -1 if none */
+
+ngx_int_t
+ngx_mapi_affinity_server(ngx_mapi_ctx_t *ctx, mapi_affinity_t *affinity,
+    uint32_t *expires)
+{
+    ngx_uint_t                    i;
+    mapi_str_t                    name;
+    ngx_mapi_server_t            *servers;
+    const mapi_affinity_entry_t  *entry;
+
+    entry = mapi_affinity_find(affinity, &ctx->identity.text);
+
+    if (entry == NULL) {
+        return -1;
+    }
+
+    servers = ctx->mscf->servers.elts;
+
+    for (i = 0; i < ctx->mscf->servers.nelts; i++) {
+
+        name.len = servers[i].name.len;
+        name.data = servers[i].name.data;
+
+        if (mapi_affinity_is_server(affinity, entry, &name)) {
+
+            if (expires) {
+                *expires = entry->expires;
+            }
+
+            return i;
+        }
+    }
+
+    return -1;
+}
+
+
+/* ctx->affinity may be the answer's by now: the request's is opened anew */
+
+ngx_int_t
+ngx_mapi_affinity_look(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
+    uint32_t *expires)
+{
+    mapi_affinity_t  affinity;
+
+    if (ctx->cookie.len == 0
+        || ctx->identity.kind == mapi_identity_none
+        || ngx_mapi_affinity_open(r, ctx, &affinity) != NGX_OK)
+    {
+        return -1;
+    }
+
+    return ngx_mapi_affinity_server(ctx, &affinity, expires);
 }
 
 

@@ -4,7 +4,7 @@
  */
 
 
-#include "ngx_mapi_module.h"
+#include "ngx_mapi_watch.h"
 
 
 typedef enum {
@@ -29,7 +29,8 @@ static ngx_int_t ngx_mapi_variable_guid(ngx_http_request_t *r, ngx_str_t *s,
     mapi_guid_t *guid);
 static ngx_int_t ngx_mapi_variable_anchor_text(ngx_http_request_t *r,
     ngx_mapi_ctx_t *ctx, ngx_str_t *s);
-static void ngx_mapi_variable_code(ngx_http_request_t *r, ngx_str_t *s);
+static ngx_int_t ngx_mapi_variable_code(ngx_http_request_t *r,
+    ngx_mapi_ctx_t *ctx, ngx_str_t *s);
 
 
 static ngx_http_variable_t  ngx_mapi_variables[] = {
@@ -76,6 +77,25 @@ static ngx_str_t  ngx_mapi_route_names[] = {
     ngx_string("directory"),
     ngx_string("affinity"),
     ngx_string("balance")
+};
+
+
+static ngx_str_t  ngx_mapi_reason_names[] = {
+    ngx_string("none"),
+    ngx_string("handshake"),
+    ngx_string("pinned"),
+    ngx_string("learned"),
+    ngx_string("mounted"),
+    ngx_string("elsewhere"),
+    ngx_string("dead"),
+    ngx_string("full"),
+    ngx_string("draining"),
+    ngx_string("offline"),
+    ngx_string("down"),
+    ngx_string("refused"),
+    ngx_string("cookie"),
+    ngx_string("hash"),
+    ngx_string("address")
 };
 
 
@@ -140,6 +160,13 @@ ngx_str_t *
 ngx_mapi_route_name(ngx_mapi_route_e route)
 {
     return &ngx_mapi_route_names[route];
+}
+
+
+ngx_str_t *
+ngx_mapi_reason_name(ngx_mapi_reason_e reason)
+{
+    return &ngx_mapi_reason_names[reason];
 }
 
 
@@ -229,7 +256,7 @@ ngx_mapi_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v,
         break;
 
     case ngx_mapi_variable_response_code:
-        ngx_mapi_variable_code(r, &s);
+        rc = ngx_mapi_variable_code(r, ctx, &s);
         break;
     }
 
@@ -324,14 +351,32 @@ ngx_mapi_variable_anchor_text(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
 }
 
 
-static void
-ngx_mapi_variable_code(ngx_http_request_t *r, ngx_str_t *s)
+/* as the server wrote it, but a late one counts more */
+
+static ngx_int_t
+ngx_mapi_variable_code(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
+    ngx_str_t *s)
 {
     ngx_str_t  *code;
+
+    if (ctx->watch && ctx->watch->stream.code >= 0) {
+
+        s->data = ngx_pnalloc(r->pool, NGX_INT_T_LEN);
+        if (s->data == NULL) {
+            return NGX_ERROR;
+        }
+
+        s->len = ngx_sprintf(s->data, "%d", ctx->watch->stream.code)
+                 - s->data;
+
+        return NGX_OK;
+    }
 
     code = ngx_mapi_answer_header(r->main, "X-ResponseCode");
 
     if (code) {
         *s = *code;
     }
+
+    return NGX_OK;
 }

@@ -14,6 +14,7 @@ import statistics
 import sys
 
 TARGET = 1.08
+LOG_TARGET = 0.4
 
 NAMES = {
     "stock": "stock nginx, round robin",
@@ -21,6 +22,8 @@ NAMES = {
     "hash": "stock nginx, hash by mailbox",
     "directory": "mapi, directory of all mailboxes",
     "cookie": "mapi, affinity cookie in and out",
+    "access": "... and access_log, 20 variables",
+    "log": "... and mapi_log",
     "haproxy": "HAProxy, cookie persistence",
 }
 
@@ -99,6 +102,24 @@ def main():
                     [a / b for a, b in zip(ratios[variant], ratios["hash"])])
                 print("%-9s  %.3f x stock nginx with a hash by mailbox"
                       % (variant, ratio))
+
+    if "log" in cpu and "access" in cpu:
+        report_log(cpu)
+
+
+# what a row costs, against a line of access_log in the same round
+
+def report_log(cpu):
+    row = [a - b for a, b in zip(cpu["log"], cpu["directory"])]
+    line = [a - b for a, b in zip(cpu["access"], cpu["directory"])]
+    ratio = statistics.median(row) / statistics.median(line)
+
+    print("a row of mapi_log      %s us" % spread(row, "%6.2f",
+                                                  "  %.2f..%.2f"))
+    print("a line of access_log   %s us" % spread(line, "%6.2f",
+                                                  "  %.2f..%.2f"))
+    print("row / line  %.2f, at most %.2f wanted: %s"
+          % (ratio, LOG_TARGET, "PASS" if ratio <= LOG_TARGET else "over"))
 
 
 if __name__ == "__main__":

@@ -8,14 +8,15 @@
 #   BENCH_TURN       seconds until the next variant has its turn (default 0.03)
 #   BENCH_MAILBOXES  in the directory (default 1000000)
 #   BENCH_ONLY       variants to compare with stock, of: buffered hash
-#                    directory cookie haproxy (default all)
+#                    directory cookie access log haproxy (default all but
+#                    access and log, which log.sh measures)
 #   BENCH_INSTRUCTIONS=no   does not count instructions
 #   BENCH_KEEP       a folder that gets the files of callgrind and perf
 
 set -euo pipefail
 
-BENCH=routing
-RUN=$MAPI_RUN/routing
+BENCH=${BENCH_NAME:-routing}
+RUN=$MAPI_RUN/$BENCH
 
 # shellcheck source=/dev/null
 . "$(dirname "${BASH_SOURCE[0]}")/../lib/bench.sh"
@@ -43,6 +44,8 @@ port_of()
         hash)      echo "$HASH" ;;
         directory) echo "$DIRECTORY" ;;
         cookie)    echo "$COOKIE" ;;
+        access)    echo "$ACCESS" ;;
+        log)       echo "$LOG" ;;
         haproxy)   echo "$HAPROXY" ;;
         *)         die "unknown variant \"$1\"" ;;
     esac
@@ -98,6 +101,20 @@ proxy_conf()  # variant, port, folder
         hash)      upstream="hash \$arg_MailboxId consistent;" ;;
         directory) http="mapi_directory $RUN/lmdb;" ;;
 
+        # what an administrator would want to know without a log of our own
+
+        access)    http="mapi_directory $RUN/lmdb;
+    log_format twenty '\$time_iso8601 \$request_id \$remote_addr \$host '
+        '\$request_method \$uri \$args \$status \$upstream_status '
+        '\$mapi_target \$mapi_route \$mapi_anchor \$mapi_database '
+        '\$request_length \$body_bytes_sent \$http_user_agent '
+        '\$http_x_requesttype \$http_x_requestid \$upstream_response_time '
+        '\$request_time';
+    access_log $3/access.log twenty buffer=64k flush=1s;" ;;
+
+        log)       http="mapi_directory $RUN/lmdb;
+    mapi_log $3/rows;" ;;
+
         # wrk sends the cookies it began with, where clients send back the
         # last answer's: a lifetime so long that both are the same
 
@@ -106,7 +123,7 @@ proxy_conf()  # variant, port, folder
     esac
 
     case $1 in
-        directory|cookie)
+        directory|cookie|access|log)
             modules=$(printf '%s\n' "$MAPI_MODULES" \
                       | grep -v mailbox_module || true)
             upstream="mapi;"
@@ -251,6 +268,25 @@ check_routes()
 }
 
 
+# a log that is fast and wrong is none: every request has its row
+
+check_rows()
+{
+    local asked rows
+
+    [ -n "${WORKER[log]:-}" ] || return 0
+
+    stop_variant log
+
+    rows=$(cat "$RUN"/log/rows/HttpProxy_*.LOG | grep -c ',Mapi,mail')
+    asked=$(awk '{ for (i = 1; i < NF; i += 3) if ($i == "log") n += $(i + 2) }
+                 END { print n }' "$RUN/warm-up" "$RUN/results")
+
+    say "log: $rows rows of $asked requests"
+    [ "$rows" -ge "$asked" ] || die "rows are missing"
+}
+
+
 # start_load VARIANT SEED: wrk against a variant, stopped before it begins
 
 start_load()
@@ -390,8 +426,8 @@ declare -A KEYS LOADS
 
 prepare_run
 
-read -r BACKEND STOCK BUFFERED HASH DIRECTORY COOKIE HAPROXY TRACED \
-    < <(free_ports 8)
+read -r BACKEND STOCK BUFFERED HASH DIRECTORY COOKIE ACCESS LOG HAPROXY \
+    TRACED < <(free_ports 10)
 
 openssl rand -hex 32 > "$RUN/key"
 mkdir "$RUN/backend"
@@ -412,6 +448,8 @@ check_routes
 measure_cpu
 profile
 [ "${BENCH_INSTRUCTIONS:-yes}" = no ] || measure_instructions
+
+check_rows
 
 python3 "$HERE/routing-report.py" "$RUN/results" "$RUN/instructions"
 

@@ -504,7 +504,7 @@ sub read_body
         while (1) {
             my $size = $self->read_until(qr/\r\n/);
             last if !defined $size;
-            $size = hex $size;
+            $size = hex $size =~ s/\r\n$//r;
             my $chunk = $self->read_bytes($size + 2);
             last if !defined $chunk;
 
