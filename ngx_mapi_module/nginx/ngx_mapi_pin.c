@@ -517,10 +517,14 @@ ngx_mapi_pin_free_peer(ngx_peer_connection_t *pc, void *data,
         }
     }
 
-    /* with active checks only connecting tells more than they do */
+    /*
+     * With active checks only connecting tells more than they do.  What an
+     * attempt before this one has sent is known only until there is a new
+     * connection; one from a pool was open already.
+     */
 
-    if (pd->checked && u->state
-        && u->state->connect_time != (ngx_msec_t) -1)
+    if (pd->checked
+        && (pc->cached || (pc->connection && u->request_sent)))
     {
         state &= ~NGX_PEER_FAILED;
     }

@@ -1,0 +1,126 @@
+# What the network does to a road and its checks: connections that are refused
+# late.  In a network of its own, where that harms nobody.
+
+BEGIN {
+    if (!$ENV{MAPI_OWN_NETWORK}) {
+        if (system('unshare -n true 2>/dev/null') != 0) {
+            print "1..0 # SKIP a network of its own needs root\n";
+            exit 0;
+        }
+
+        $ENV{MAPI_OWN_NETWORK} = 1;
+        exec 'unshare', '-n', $^X, $0, @ARGV or die "unshare: $!\n";
+    }
+}
+
+use strict;
+use warnings;
+
+use IO::Socket::INET;
+use Test::More;
+use MapiRig;
+use MapiRoad;
+
+ip('link set lo up');
+
+my $backend = free_port('127.0.0.11');
+my $pages = free_port('127.0.0.11');
+my $directory = make_directory('network', directory_csv());
+my $port;
+
+
+sub ip { system("ip $_[0]") == 0 or die "ip $_[0]\n" }
+
+
+# 127.0.0.12 and 127.0.0.13 answer; all health pages are open, on another port
+
+sub front_end
+{
+    my ($name, $upstream, %o) = @_;
+
+    $port = free_port();
+
+    return start_nginx($name, road_http(port => $port, backend => $backend,
+        alive => [ 12, 13 ], upstream => "mapi;\n$upstream\n",
+        http => "mapi_zone mapi 1m;\nmapi_directory $directory;\n"
+                . 'server {' . join('', map { "listen 127.0.0.$_:$pages;" }
+                                    11 .. 13)
+                . 'location / { return 200 "200 OK"; } }' . "\n", %o));
+}
+
+
+# connections that wait for the answer to their SYN at 127.0.0.11
+
+sub waiting
+{
+    my $remote = sprintf '0B00007F:%04X 02', $backend;
+
+    return scalar grep { / \Q$remote\E / } split /\n/, slurp('/proc/net/tcp');
+}
+
+
+# A listener whose queue is full drops each SYN; when it has gone, the next
+# one meets a reset, a second later.  So fail all that are sent meanwhile.
+
+sub refuse_late
+{
+    my ($during) = @_;
+    my $listener = IO::Socket::INET->new(LocalAddr => '127.0.0.11',
+        LocalPort => $backend, Listen => 1, ReuseAddr => 1) or die "listen: $!";
+    my @queue;
+
+    listen $listener, 0;
+
+    while (!waiting()) {
+        push @queue, IO::Socket::INET->new(PeerAddr => '127.0.0.11',
+            PeerPort => $backend, Blocking => 0) or die "connect: $!";
+    }
+
+    my $before = waiting();
+    my $count = $during->();
+
+    wait_for { waiting() == $before + $count };
+    close $listener;
+    close $_ for @queue;
+}
+
+
+# with active checks, too, such failures of requests count
+
+for my $case ([ 'checked', "mapi_health_check port=$pages;" ],
+              [ 'unchecked', '' ])
+{
+    my ($name, $check) = @$case;
+    my $front = front_end("late-$name", "$check\n" . join '', map {
+        "server 127.0.0.$_:$backend max_fails=2 fail_timeout=10m;\n" }
+        11 .. 13);
+    my @clients = map { connect_to($port) } 1 .. 2;
+
+    if ($check) {
+        wait_for { log_of($front) =~ /\.$_:$backend of .* is alive/ }
+            for 11 .. 13;
+    }
+
+    refuse_late(sub { $_->send(post(mailbox_id(1))) for @clients; 2 });
+
+    for (@clients) {
+        my $answer = $_->read_answer;
+
+        is($answer->{status}, 200, "$name: a late refusal costs no request");
+        $_->close;
+    }
+
+    like(log_of($front), qr/connect\(\) failed \(111: Connection refused\)/,
+         '... and was late');
+
+    my $back = listen_on('127.0.0.11', $backend);
+
+    my $client = connect_to($port);
+
+    $client->send(post(mailbox_id(1)));
+    is(speaker($client, $back), $client, '... but the server has failed twice');
+    $_->close for $client, $back;
+    stop_nginx($front);
+}
+
+done_testing();
