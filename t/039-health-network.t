@@ -1,5 +1,6 @@
 # What the network does to a road and its checks: connections that are refused
-# late.  In a network of its own, where that harms nobody.
+# late, hosts that are gone, no ports left.  In a network of its own, where that
+# harms nobody.
 
 BEGIN {
     if (!$ENV{MAPI_OWN_NETWORK}) {
@@ -120,6 +121,41 @@ for my $case ([ 'checked', "mapi_health_check port=$pages;" ],
     $client->send(post(mailbox_id(1)));
     is(speaker($client, $back), $client, '... but the server has failed twice');
     $_->close for $client, $back;
+    stop_nginx($front);
+}
+
+
+# A host that is powered off does not answer its neighbours' ARP, and these hear
+# "no route to host" within three seconds: it is silent, it refuses nothing.
+# What hangs on it ends.
+
+{
+    my $gone = '10.77.0.1';
+
+    ip("addr add $gone/32 dev lo");
+
+    my $server = listen_on($gone, $backend);
+    my $front = front_end('gone', "mapi_health_check interval=100ms "
+        . "timeout=2s fails=2 match= type=tcp;\nserver $gone:$backend;\n"
+        . "server 127.0.0.12:$backend backup;");
+
+    wait_for { log_of($front) =~ /\Q$gone\E:$backend of .* is alive/ };
+
+    my @polls = map { connect_to($port) } 1 .. 5;
+
+    $_->send(post(mailbox_id(1))) for @polls;
+    wait_for { 5 == (() = log_of($front) =~ /http upstream send request body/g) };
+    ip("addr del $gone/32 dev lo");
+    ip("route add unreachable $gone/32");
+    wait_for { log_of($front) =~ /\Q$gone\E:$backend of .* is dead/ };
+    like(log_of($front), qr/\Q$gone\E:$backend of .* is dead: it does not answer in time/,
+         'a host that cannot be reached is silent');
+
+    my %status;
+
+    $status{ $_->read_answer->{status} }++ for @polls;
+    is_deeply(\%status, { 504 => 5 }, '... what hangs on it ends');
+    $_->close for @polls, $server;
     stop_nginx($front);
 }
 

@@ -17,6 +17,7 @@ static void ngx_mapi_health_write(ngx_event_t *ev);
 static void ngx_mapi_health_read(ngx_event_t *ev);
 static void ngx_mapi_health_timeout(ngx_event_t *ev);
 static ngx_err_t ngx_mapi_health_test_connect(ngx_connection_t *c);
+static ngx_mapi_check_e ngx_mapi_health_unconnected(ngx_err_t err);
 static void ngx_mapi_health_ask(ngx_mapi_health_target_t *target);
 static u_char *ngx_mapi_health_body(ngx_mapi_health_target_t *target);
 static ngx_uint_t ngx_mapi_health_judge(ngx_mapi_health_target_t *target,
@@ -95,7 +96,9 @@ ngx_mapi_health_start(ngx_mapi_health_target_t *target)
     }
 
     if (rc != NGX_OK && rc != NGX_AGAIN) {
-        ngx_mapi_health_end(target, ngx_mapi_check_refused, 0, NULL, 0);
+        ngx_mapi_health_end(target,
+                            ngx_mapi_health_unconnected(ngx_socket_errno),
+                            0, NULL, 0);
         return;
     }
 
@@ -138,12 +141,8 @@ ngx_mapi_health_connected(ngx_event_t *ev)
     err = ngx_mapi_health_test_connect(c);
 
     if (err) {
-
-        /* a connection that was made and reset was closed without an answer */
-
-        ngx_mapi_health_end(target, err == NGX_ECONNRESET
-                                    ? ngx_mapi_check_closed
-                                    : ngx_mapi_check_refused, 0, NULL, 0);
+        ngx_mapi_health_end(target, ngx_mapi_health_unconnected(err),
+                            0, NULL, 0);
         return;
     }
 
@@ -172,6 +171,27 @@ ngx_mapi_health_test_connect(ngx_connection_t *c)
     }
 
     return err;
+}
+
+
+static ngx_mapi_check_e
+ngx_mapi_health_unconnected(ngx_err_t err)
+{
+    switch (err) {
+
+    case NGX_ECONNRESET:
+        /* it was made, and closed without an answer */
+        return ngx_mapi_check_closed;
+
+    case NGX_EHOSTUNREACH:
+    case NGX_EHOSTDOWN:
+    case NGX_ETIMEDOUT:
+        /* so says the neighbour of a host that is powered off */
+        return ngx_mapi_check_silent;
+
+    default:
+        return ngx_mapi_check_refused;
+    }
 }
 
 
