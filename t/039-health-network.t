@@ -159,4 +159,65 @@ for my $case ([ 'checked', "mapi_health_check port=$pages;" ],
     stop_nginx($front);
 }
 
+
+# No port left for one more connection to a server: that is our own lack.
+
+sub ports { spew('/proc/sys/net/ipv4/ip_local_port_range', "$_[0]\n") }
+
+sub connect_from
+{
+    my ($own) = @_;
+
+    return MapiRoad::End->new(IO::Socket::INET->new(PeerAddr => '127.0.0.1',
+        PeerPort => $port, LocalPort => $own, Proto => 'tcp', ReuseAddr => 1)
+        || die "connect: $!");
+}
+
+{
+    my $usual = slurp('/proc/sys/net/ipv4/ip_local_port_range');
+    my $server = listen_on('127.0.0.11', $backend);
+    my $front = front_end('ports', join '', map {
+        "server 127.0.0.$_:$backend fail_timeout=10m;\n" } 11 .. 13);
+    my @polls = map { connect_from(31000 + $_) } 1 .. 2;
+
+    ports('20000 20001');
+    $_->send(post(mailbox_id(1))) for @polls;
+
+    my @held = map { $server->accept } @polls;
+    my $client = connect_from(31003);
+
+    $client->send(post(mailbox_id(1)));
+    isnt(header($client->read_answer, 'X-Server'), '127.0.0.11',
+         'no port left: another server is asked');
+    like(log_of($front), qr/connect\(\) to 127\.0\.0\.11:$backend failed \(99: /,
+         '... for that reason');
+    ports($usual);
+    $client->send(post(mailbox_id(1)));
+
+    my $next = speaker($client, $server);
+
+    is($next, $server, '... and the server has failed nobody');
+    $_->close for $client, $server, @held, @polls;
+    stop_nginx($front);
+}
+
+{
+    my $usual = slurp('/proc/sys/net/ipv4/ip_local_port_range');
+    my $front = front_end('check-ports', "mapi_health_check port=$pages "
+        . 'interval=100ms timeout=2s fails=2;' . join '', map {
+        "server 127.0.0.$_:$backend;\n" } 11 .. 13);
+
+    wait_for { log_of($front) =~ /\.$_:$backend of .* is alive/ } for 11 .. 13;
+
+    my @taken = map { IO::Socket::INET->new(LocalPort => $_, Proto => 'tcp')
+                      || die "bind: $!" } 20002, 20003;
+
+    ports('20002 20003');
+    wait_for { 20 < (() = log_of($front) =~ /: nothing was found out, st/g) };
+    ports($usual);
+    unlike(log_of($front), qr/is dead/, 'no port for checks: no verdict');
+    close $_ for @taken;
+    stop_nginx($front);
+}
+
 done_testing();

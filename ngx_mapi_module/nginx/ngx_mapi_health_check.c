@@ -177,6 +177,10 @@ ngx_mapi_health_test_connect(ngx_connection_t *c)
 static ngx_mapi_check_e
 ngx_mapi_health_unconnected(ngx_err_t err)
 {
+    if (ngx_mapi_is_own_lack(err)) {
+        return ngx_mapi_check_none;
+    }
+
     switch (err) {
 
     case NGX_ECONNRESET:

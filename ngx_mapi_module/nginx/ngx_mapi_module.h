@@ -47,6 +47,9 @@
 /* addresses whose server a worker remembers, of a block */
 #define NGX_MAPI_COUNT_ADDRESSES  64
 
+/* connect() failed for want of a port here, which says nothing of the server */
+#define ngx_mapi_is_own_lack(err)  ((err) == EADDRNOTAVAIL)
+
 /* longest host name (RFC 1035) */
 #define NGX_MAPI_NAME_MAX     255
 

@@ -483,6 +483,15 @@ ngx_mapi_pin_free_peer(ngx_peer_connection_t *pc, void *data,
     ngx_uint_t            token, tainted, pinned;
     ngx_http_upstream_t  *u;
 
+    /*
+     * Without a connection, connect() has just failed; whatever has failed
+     * since then and left another error, the server bears the blame.
+     */
+
+    if (pc->connection == NULL && ngx_mapi_is_own_lack(ngx_socket_errno)) {
+        state &= ~NGX_PEER_FAILED;
+    }
+
     u = pd->request->upstream;
     token = 0;
     tainted = 0;
