@@ -130,6 +130,13 @@ my @ways = (
     [ 'has its words after 20 kB', $wrong, 200,
       said("HTTP/1.1 200 OK\r\n\r\n" . 'no' x 10000 . $words) ],
 
+    [ 'has its words beside its chunks', $wrong, 200,
+      said("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+           . "2;200 OK\r\nno\r\n0\r\nX-Trailer: 200 OK\r\n\r\n") ],
+    [ 'has words in broken chunks', $wrong, 200,
+      said("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+           . "ffffffffffffffffff\r\n200 OK\r\n0\r\n\r\n") ],
+
     [ 'has a status of four digits', $wrong, 0,
       said("HTTP/1.1 2000 OK\r\n\r\n$words") ],
     [ 'asks to go on first', $alive, 200,
@@ -152,6 +159,12 @@ my @ways = (
     [ 'sends chunks', $alive, 200,
       said("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
            . "6\r\n200 OK\r\n0\r\n\r\n") ],
+    [ 'sends each byte as a chunk', $alive, 200,
+      parts(0.01, "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n",
+            map({ "1;x=y\r\n$_\r\n" } split //, $words), "0\r\n\r\n") ],
+    [ 'splits each byte of its chunks', $alive, 200,
+      parts(0.002, "HTTP/1.1 200 OK\r\ntransfer-encoding:chunked\r\n\r\n",
+            map({ split // } "3\r\n200\r\n", "0003\r\n OK\r\n")) ],
     [ 'is endless, with the words', $alive, 200,
       endless("HTTP/1.1 200 OK\r\n\r\n$words", 'no' x 1000) ],
     [ 'sends the words and resets', $alive, 200,

@@ -24,6 +24,8 @@ static ngx_uint_t ngx_mapi_health_judge(ngx_mapi_health_target_t *target,
     ngx_uint_t complete);
 static ngx_uint_t ngx_mapi_health_expected(ngx_mapi_health_t *health,
     ngx_uint_t status);
+static ngx_uint_t ngx_mapi_health_is_chunked(u_char *p, u_char *last);
+static u_char *ngx_mapi_health_unchunk(u_char *dst, u_char *p, u_char *last);
 static void ngx_mapi_health_end(ngx_mapi_health_target_t *target,
     ngx_mapi_check_e check, ngx_uint_t status, u_char *body, size_t len);
 static void ngx_mapi_health_close(ngx_mapi_health_target_t *target);
@@ -62,7 +64,9 @@ ngx_mapi_health_start(ngx_mapi_health_target_t *target)
     target->received = 0;
     target->started = ngx_current_msec;
 
-    target->buffer = ngx_alloc(NGX_MAPI_HEALTH_READ, ngx_cycle->log);
+    /* the second half is for what chunks bring */
+
+    target->buffer = ngx_alloc(2 * NGX_MAPI_HEALTH_READ, ngx_cycle->log);
     if (target->buffer == NULL) {
         ngx_mapi_health_end(target, ngx_mapi_check_none, 0, NULL, 0);
         return;
@@ -519,6 +523,12 @@ ngx_mapi_health_judge(ngx_mapi_health_target_t *target, ngx_uint_t complete)
         return ngx_mapi_health_judge(target, complete);
     }
 
+    if (ngx_mapi_health_is_chunked(target->buffer, body)) {
+        p = target->buffer + NGX_MAPI_HEALTH_READ;
+        last = ngx_mapi_health_unchunk(p, body, last);
+        body = p;
+    }
+
     check = ngx_mapi_check_wrong;
 
     if (ngx_mapi_health_expected(target->health, status)) {
@@ -561,6 +571,74 @@ ngx_mapi_health_expected(ngx_mapi_health_t *health, ngx_uint_t status)
     }
 
     return 0;
+}
+
+
+/* in the headers, which end with an empty line */
+
+static ngx_uint_t
+ngx_mapi_health_is_chunked(u_char *p, u_char *last)
+{
+    u_char  *end;
+
+    for ( /* void */ ; p < last; p = end + 1) {
+
+        end = ngx_strlchr(p, last, LF);
+        if (end == NULL) {
+            break;
+        }
+
+        if (ngx_strncasecmp(p, (u_char *) "Transfer-Encoding:",
+                            sizeof("Transfer-Encoding:") - 1)
+            == 0)
+        {
+            p += sizeof("Transfer-Encoding:") - 1;
+
+            return ngx_strlcasestrn(p, end, (u_char *) "chunked",
+                                    sizeof("chunked") - 2)
+                   != NULL;
+        }
+    }
+
+    return 0;
+}
+
+
+/* the end of what has come in chunks, up to the last one or a broken one */
+
+static u_char *
+ngx_mapi_health_unchunk(u_char *dst, u_char *p, u_char *last)
+{
+    u_char     *line, *end;
+    ngx_int_t   size;
+
+    while (p < last) {
+
+        line = p;
+        end = ngx_strlchr(p, last, LF);
+
+        if (end == NULL) {
+            break;
+        }
+
+        while (mapi_hex(*p) >= 0) {
+            p++;
+        }
+
+        size = ngx_hextoi(line, p - line);
+
+        if (size == NGX_ERROR || size == 0) {
+            break;
+        }
+
+        p = end + 1;
+        size = ngx_min(size, last - p);
+
+        dst = ngx_cpymem(dst, p, size);
+        p += size + 2;
+    }
+
+    return dst;
 }
 
 
