@@ -1237,6 +1237,39 @@ invalid parameter "interval=0": write
 
 
 
+=== TEST 201: "mismatch=avoid" where nobody would heed it
+--- http_config eval
+"mapi_zone mapi 1m;\n" . ::upstream("mapi_health_check mismatch=avoid;\n        $::Servers")
+--- config eval
+::road('', 'proxy_pass http://exchange;')
+--- must_die
+--- error_log
+"mapi_health_check mismatch=avoid" needs a block with "mapi", other balancing knows no drain: write "mapi" above it, or leave "mismatch=avoid" out, in
+
+
+
+=== TEST 202: a check that verifies without TLS
+--- http_config eval
+"mapi_zone mapi 1m;\n" . ::upstream("mapi;\n        mapi_health_check plain verify=on;\n        $::Servers")
+--- config eval
+::road('')
+--- must_die
+--- error_log
+"mapi_health_check" with "plain" speaks no TLS and has nothing to verify: leave out "plain" or "verify=on", in
+
+
+
+=== TEST 203: a page for a check that asks for none
+--- http_config eval
+"mapi_zone mapi 1m;\n" . ::upstream("mapi;\n        mapi_health_check type=tcp expect=401;\n        $::Servers")
+--- config eval
+::road('')
+--- must_die
+--- error_log
+"mapi_health_check type=tcp" asks for no page: leave out "type=tcp", or "uri", "expect" and "match", in
+
+
+
 === TEST 104: "mapi_zone" twice
 --- http_config eval
 "mapi_zone a 1m;\nmapi_zone b 1m;\n" . $::Good

@@ -136,7 +136,7 @@ for my $case ([ 'checked', "mapi_health_check port=$pages;" ],
 
     my $server = listen_on($gone, $backend);
     my $front = front_end('gone', "mapi_health_check interval=100ms "
-        . "timeout=2s fails=2 match= type=tcp;\nserver $gone:$backend;\n"
+        . "timeout=2s fails=2 type=tcp;\nserver $gone:$backend;\n"
         . "server 127.0.0.12:$backend backup;");
 
     wait_for { log_of($front) =~ /\Q$gone\E:$backend of .* is alive/ };

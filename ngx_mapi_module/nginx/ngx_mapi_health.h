@@ -139,6 +139,7 @@ struct ngx_mapi_health_s {
     ngx_str_t           match;
     unsigned            plain:1;
     unsigned            tcp:1;
+    unsigned            page:1;        /* something was said of it */
     unsigned            verify:1;
     unsigned            mandatory:1;
     unsigned            avoid:1;       /* mismatch=avoid */

@@ -15,6 +15,8 @@ static ngx_int_t ngx_mapi_health_count(ngx_str_t *value, size_t name,
     ngx_uint_t max, ngx_uint_t *n);
 static ngx_int_t ngx_mapi_health_codes(ngx_str_t *value, size_t name,
     ngx_mapi_health_t *health);
+static ngx_int_t ngx_mapi_health_useless(ngx_conf_t *cf,
+    ngx_http_upstream_srv_conf_t *us, ngx_mapi_srv_conf_t *mscf);
 static void ngx_mapi_health_max_fails(ngx_http_upstream_srv_conf_t *us);
 #if (NGX_HTTP_SSL)
 static ngx_int_t ngx_mapi_health_ssl(ngx_conf_t *cf,
@@ -90,6 +92,7 @@ ngx_mapi_health_parameter(ngx_conf_t *cf, ngx_mapi_health_t *health,
     if (ngx_mapi_health_is(value, "uri=") && value->data[4] == '/') {
         health->uri.data = value->data + 4;
         health->uri.len = value->len - 4;
+        health->page = 1;
         rc = NGX_OK;
 
     } else if (ngx_mapi_health_is(value, "interval=")) {
@@ -122,10 +125,12 @@ ngx_mapi_health_parameter(ngx_conf_t *cf, ngx_mapi_health_t *health,
 
     } else if (ngx_mapi_health_is(value, "expect=")) {
         rc = ngx_mapi_health_codes(value, sizeof("expect=") - 1, health);
+        health->page = 1;
 
     } else if (ngx_strncmp(value->data, "match=", 6) == 0) {
         health->match.data = value->data + 6;
         health->match.len = value->len - 6;
+        health->page = 1;
         rc = NGX_OK;
 
     } else if (ngx_strcmp(value->data, "verify=on") == 0
@@ -279,6 +284,10 @@ ngx_mapi_health_init(ngx_conf_t *cf, ngx_http_upstream_srv_conf_t *us)
         return NGX_ERROR;
     }
 
+    if (ngx_mapi_health_useless(cf, us, mscf) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
     mmcf->checks = 1;
 
     ngx_mapi_health_max_fails(us);
@@ -293,6 +302,45 @@ ngx_mapi_health_init(ngx_conf_t *cf, ngx_http_upstream_srv_conf_t *us)
 #else
     return NGX_OK;
 #endif
+}
+
+
+/* parameters that nobody would heed */
+
+static ngx_int_t
+ngx_mapi_health_useless(ngx_conf_t *cf, ngx_http_upstream_srv_conf_t *us,
+    ngx_mapi_srv_conf_t *mscf)
+{
+    ngx_mapi_health_t  *health;
+
+    health = mscf->health;
+
+    if (health->avoid && mscf->type == ngx_mapi_upstream_none) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "\"mapi_health_check mismatch=avoid\" needs a block with "
+                      "\"mapi\", other balancing knows no drain: write "
+                      "\"mapi\" above it, or leave \"mismatch=avoid\" out, in "
+                      "%s:%ui", us->file_name, us->line);
+        return NGX_ERROR;
+    }
+
+    if (health->plain && health->verify) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "\"mapi_health_check\" with \"plain\" speaks no TLS and "
+                      "has nothing to verify: leave out \"plain\" or "
+                      "\"verify=on\", in %s:%ui", us->file_name, us->line);
+        return NGX_ERROR;
+    }
+
+    if (health->tcp && health->page) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "\"mapi_health_check type=tcp\" asks for no page: leave "
+                      "out \"type=tcp\", or \"uri\", \"expect\" and \"match\", "
+                      "in %s:%ui", us->file_name, us->line);
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
 }
 
 
