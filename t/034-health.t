@@ -206,6 +206,9 @@ for my $mapi ('router', 'zone') {
 
     mood($_, 'ok') for 1 .. 3;
     says($front, qr/has a server that passes its check again/);
+    says($front, qr/\.$_:$backend of upstream "exchange" is alive/, 2)
+        for 12, 13;
+    wait_for { !grep { reached($_) ne home_of($_) } 1 .. 3 };
     is(reached($_), home_of($_), '... and goes on') for 1 .. 3;
     like(talk($port, request('GET', '/mapi/healthcheck.htm'))->{body},
          qr{^200 OK<br/>}, '... and the page opens');
@@ -273,6 +276,34 @@ for my $mapi ('router', 'zone') {
          '... and the log says it');
     is(reached(1) eq home_of(1) ? 0 : 1, 1, 'the next request goes elsewhere');
     $_->close for @polls, @others;
+    stop(1);
+    start(1);
+    stop_nginx($front);
+}
+
+
+# ... within fails x interval + timeout, also if the time-out is the longer one
+
+{
+    my $front = front_end('late', 'mapi;
+        mapi_health_check interval=100ms timeout=5s fails=4 passes=2;
+        %SERVERS%keepalive 8;');
+    my @polls = map { connect_to($port) } 1 .. 3;
+
+    says($front, qr/127.0.0.11:\d+ of upstream "exchange" is alive/);
+    $_->send(post(mailbox_id(1), 'Wait: yes')) for @polls;
+    sleep 0.5;
+    kill 'STOP', $running{1}{pid};
+
+    my $began = time();
+    my %status;
+
+    $status{ $_->read_answer->{status} }++ for @polls;
+    is_deeply(\%status, { 504 => 3 }, 'a long time-out: polls are back');
+
+    # four time-outs would take 20 seconds
+    cmp_ok(time() - $began, '<', 12, '... after one time-out, not four');
+    $_->close for @polls;
     stop(1);
     start(1);
     stop_nginx($front);

@@ -14,7 +14,7 @@
  */
 
 #define NGX_MAPI_HEALTH_LEASE  3000    /* without renewal it is anybody's */
-#define NGX_MAPI_HEALTH_TICK   500
+#define NGX_MAPI_HEALTH_TICK   100
 #define NGX_MAPI_HEALTH_STALE  3600    /* seconds without a check */
 
 /* what a certificate brought: a change for the workers, and what is logged */
@@ -500,12 +500,20 @@ ngx_mapi_health_done(ngx_mapi_health_target_t *target, ngx_mapi_check_e check,
 
     ngx_shmtx_unlock(&mmcf->shpool->mutex);
 
+    target->hurry = (check == ngx_mapi_check_silent
+                     && verdict != ngx_mapi_verdict_dead);
+
+    if (check == ngx_mapi_check_passed) {
+        target->latency = took;
+    }
+
     if (news & ~NGX_MAPI_NEWS_CHANGE) {
         ngx_mapi_health_report_cert(target, cert, news);
     }
 
     if (verdict != before) {
         ngx_mapi_health_report(target, &copy, verdict);
+        ngx_mapi_health_apply(target->upstream);
     }
 }
 

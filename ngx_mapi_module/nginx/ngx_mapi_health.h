@@ -180,8 +180,10 @@ typedef struct {
     unsigned                       busy:1;     /* a check is under way */
     unsigned                       tls:1;
     unsigned                       sent_all:1;
+    unsigned                       hurry:1;    /* was silent, not dead yet */
 
     ngx_msec_t                     started;
+    ngx_msec_t                     latency;    /* of the last that passed */
     u_char                        *send;
     u_char                        *send_last;
     size_t                         received;

@@ -12,6 +12,7 @@
  * an event; the target's timer bounds it all.
  */
 
+static ngx_msec_t ngx_mapi_health_patience(ngx_mapi_health_target_t *target);
 static void ngx_mapi_health_connected(ngx_event_t *ev);
 static void ngx_mapi_health_write(ngx_event_t *ev);
 static void ngx_mapi_health_read(ngx_event_t *ev);
@@ -121,7 +122,7 @@ ngx_mapi_health_start(ngx_mapi_health_target_t *target)
     }
 
     target->timer.handler = ngx_mapi_health_timeout;
-    ngx_add_timer(&target->timer, target->health->timeout);
+    ngx_add_timer(&target->timer, ngx_mapi_health_patience(target));
 
     c->read->handler = ngx_mapi_health_connected;
     c->write->handler = ngx_mapi_health_connected;
@@ -129,6 +130,32 @@ ngx_mapi_health_start(ngx_mapi_health_target_t *target)
     if (rc == NGX_OK) {
         ngx_mapi_health_connected(c->write);
     }
+}
+
+
+/*
+ * A check that was silent for longer than the interval has kept the next ones
+ * from beginning.  These are made up for: none of them takes longer than it
+ * would have gone on after this one, so that "fails" of them take that many
+ * intervals more, not that many time-outs.  A server that is slow gets the
+ * time that it usually takes, twice.
+ */
+
+static ngx_msec_t
+ngx_mapi_health_patience(ngx_mapi_health_target_t *target)
+{
+    ngx_msec_t          patience;
+    ngx_mapi_health_t  *health;
+
+    health = target->health;
+
+    if (!target->hurry) {
+        return health->timeout;
+    }
+
+    patience = ngx_max(health->interval, 2 * target->latency);
+
+    return ngx_min(patience, health->timeout);
 }
 
 

@@ -16,8 +16,8 @@ package MapiRoad;
 #   $end->send($text)        $end->read_request   $end->read_answer
 #   $end->read_until(qr//)   $end->at_end         $end->close
 #   answer($status, @lines)  an empty answer's text
-#   $end = speaker(@ends)    which of them has something to say, within ten
-#                            seconds: a request, a connection or its end
+#   $end = speaker(@ends)    which of them has something to say, within half
+#                            a minute: a request, a connection or its end
 #   ($peer, $answer) = carry(\@servers, $client, $request, $answer, @peers)
 #                            sends the request; whoever gets it, one of the
 #                            peers or a new connection to a server, answers
@@ -32,10 +32,10 @@ package MapiRoad;
 #                            DB1 if n % 3 is 1), from, extra (CSV lines),
 #                            mounted (list of servers of DB1 .. DB3)
 #   home_of($n)              the address of mailbox n's server
-#   wait_for { ... }         until the block is true; dies after ten seconds
+#   wait_for { ... }         until the block is true; dies after half a minute
 #
 # An answer or request is a hash: status, line, headers (lower case name =>
-# list), body, text.  Reading waits ten seconds, then dies.
+# list), body, text.  Reading waits half a minute, then dies.
 
 use strict;
 use warnings;
@@ -52,7 +52,7 @@ our @EXPORT = qw( road_http connect_to listen_on talk request post ask
                   ntlm_message basic mailbox_id header directory_csv
                   home_of wait_for );
 
-my $patience = $ENV{MAPI_SANITIZE} ? 30 : 10;
+my $patience = $ENV{MAPI_SANITIZE} ? 60 : 30;
 
 $SIG{PIPE} = 'IGNORE';
 
