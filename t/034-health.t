@@ -136,6 +136,19 @@ sub says
 }
 
 
+# these clients' polls for mailbox n are sent to its server, which says nothing
+
+sub hang
+{
+    my ($front, $n, @clients) = @_;
+    my $sent = qr/http upstream send request body/;
+    my $before = () = log_of($front) =~ /$sent/g;
+
+    $_->send(post(mailbox_id($n), 'Wait: yes')) for @clients;
+    says($front, $sent, $before + @clients);
+}
+
+
 sub reached
 {
     my ($n) = @_;
@@ -225,8 +238,7 @@ for my $mapi ('router', 'zone') {
     my $client = connect_to($port);
 
     says($front, qr/127.0.0.11:\d+ of upstream "exchange" is alive/);
-    $client->send(post(mailbox_id(1), 'Wait: yes'));
-    sleep 0.3;
+    hang($front, 1, $client);
     mood(1, 'close');
     says($front, qr/\.11:$backend .* is draining/);
     wait_for { reached(1) ne home_of(1) };
@@ -259,9 +271,8 @@ for my $mapi ('router', 'zone') {
     my @others = map { connect_to($port) } 1 .. 5;
 
     says($front, qr/127.0.0.11:\d+ of upstream "exchange" is alive/);
-    $_->send(post(mailbox_id(1), 'Wait: yes')) for @polls;
-    $_->send(post(mailbox_id(2), 'Wait: yes')) for @others;
-    sleep 0.5;
+    hang($front, 1, @polls);
+    hang($front, 2, @others);
     kill 'STOP', $running{1}{pid};
 
     my $began = time();
@@ -291,8 +302,7 @@ for my $mapi ('router', 'zone') {
     my @polls = map { connect_to($port) } 1 .. 3;
 
     says($front, qr/127.0.0.11:\d+ of upstream "exchange" is alive/);
-    $_->send(post(mailbox_id(1), 'Wait: yes')) for @polls;
-    sleep 0.5;
+    hang($front, 1, @polls);
     kill 'STOP', $running{1}{pid};
 
     my $began = time();
@@ -336,8 +346,7 @@ for my $case ([ 'workers', "zone y 256k;\n", 4, sub {} ],
 
     my @polls = map { connect_to($port) } 1 .. 24;
 
-    $_->send(post(mailbox_id(1), 'Wait: yes')) for @polls;
-    sleep 0.5;
+    hang($front, 1, @polls);
     $before->($front);
     kill 'STOP', $running{1}{pid};
     says($front, qr/\.11:$backend .* is dead/);
@@ -357,7 +366,7 @@ for my $case ([ 'workers', "zone y 256k;\n", 4, sub {} ],
                           . "port=$nobody;\n%SERVERS%keepalive 8;");
     my @polls = map { connect_to($port) } 1 .. 6;
 
-    $_->send(post(mailbox_id(1), 'Wait: yes')) for @polls;
+    hang($front, 1, @polls);
     says($front, qr/\[crit\].*no server of upstream "exchange" passes/);
     ok(!(grep { $_->ready(0.1) } @polls),
        'a check that asks at the wrong port ends nothing');
