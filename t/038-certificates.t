@@ -134,6 +134,25 @@ my $words = qr/has another certificate than the listener/;
        '... but one that offers no such logon does');
     stop_nginx($front);
 
+    # a check that sees no certificate any more does not remember one
+
+    my $pages = free_port();
+    my $conf;
+
+    $front = front_end('forget', 'mismatch=avoid', [ $right, $right_key ],
+                       [ $wrong, $wrong_key ]);
+    wait_for { reached(int rand 1000); log_of($front) =~ $words };
+    wait_for { !grep { reached($_) eq "$net.32" } 1 .. 30 };
+    $conf = slurp($front->{conf});
+    $conf =~ s/mismatch=avoid/mismatch=avoid port=$pages/;
+    $conf =~ s/(?=server \{\s*listen \Q$net\E)/server { listen $net.31:$pages;
+        listen $net.32:$pages; return 200 "200 OK"; }\n/;
+    spew($front->{conf}, $conf);
+    reload_nginx($front);
+    wait_for { grep { reached($_) eq "$net.32" } 1 .. 30 };
+    ok(1, 'avoid: a certificate that is not looked at any more is forgotten');
+    stop_nginx($front);
+
     $front = front_end('all', 'mismatch=avoid', [ $wrong, $wrong_key ],
                        [ $wrong, $wrong_key ]);
     wait_for { reached(int rand 1000);

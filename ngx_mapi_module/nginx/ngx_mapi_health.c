@@ -43,8 +43,9 @@ static ngx_mapi_health_record_t *ngx_mapi_health_find(ngx_mapi_zone_t *zone,
 static ngx_mapi_verdict_e ngx_mapi_health_kind(ngx_mapi_check_e check);
 static ngx_mapi_verdict_e ngx_mapi_health_verdict(ngx_mapi_health_t *health,
     ngx_mapi_health_record_t *record, ngx_mapi_check_e check);
-static ngx_uint_t ngx_mapi_health_news_of_cert(ngx_mapi_health_t *health,
-    ngx_mapi_health_record_t *record, ngx_mapi_cert_t *cert);
+static ngx_uint_t ngx_mapi_health_news_of_cert(
+    ngx_mapi_health_target_t *target, ngx_mapi_health_record_t *record,
+    ngx_mapi_cert_t *cert);
 static void ngx_mapi_health_report_cert(ngx_mapi_health_target_t *target,
     ngx_mapi_cert_t *cert, ngx_uint_t news);
 static void ngx_mapi_health_report(ngx_mapi_health_target_t *target,
@@ -484,7 +485,7 @@ ngx_mapi_health_done(ngx_mapi_health_target_t *target, ngx_mapi_check_e check,
     record->body_len = (u_short) len;
     ngx_memcpy(record->body, body, len);
 
-    news = ngx_mapi_health_news_of_cert(target->health, record, cert);
+    news = ngx_mapi_health_news_of_cert(target, record, cert);
 
     if (verdict != before) {
         record->verdict = verdict;
@@ -524,12 +525,24 @@ ngx_mapi_health_done(ngx_mapi_health_target_t *target, ngx_mapi_check_e check,
  */
 
 static ngx_uint_t
-ngx_mapi_health_news_of_cert(ngx_mapi_health_t *health,
+ngx_mapi_health_news_of_cert(ngx_mapi_health_target_t *target,
     ngx_mapi_health_record_t *record, ngx_mapi_cert_t *cert)
 {
     ngx_uint_t  differs, news;
 
     news = 0;
+
+    if (!target->tls && record->cert.end) {
+
+        /* since a reload none is seen, and this one may be another by now */
+
+        news = record->differs ? NGX_MAPI_NEWS_CHANGE : 0;
+
+        ngx_memzero(&record->cert, sizeof(ngx_mapi_cert_t));
+        record->differs = 0;
+        record->warned = 0;
+        record->ending = 0;
+    }
 
     if (cert->end) {
 
@@ -544,7 +557,7 @@ ngx_mapi_health_news_of_cert(ngx_mapi_health_t *health,
 
         /* the listeners' may be others since a reload */
 
-        differs = ngx_mapi_cert_differs(health, cert);
+        differs = ngx_mapi_cert_differs(target->health, cert);
 
         if (differs != record->differs) {
             record->differs = differs;
