@@ -529,6 +529,34 @@ for my $case ([ 'round', '' ], [ 'least', "zone y 256k;\nleast_conn;" ],
 }
 
 
+# more servers than the zone has room for: those left over are not checked
+
+{
+    my $all = free_port('127.0.0.11');
+    my @hosts = map { "127.0.0.$_" } 20 .. 99;
+
+    $port = free_port();
+
+    my $front = start_nginx('full', road_http(port => $port,
+        backend => $backend, alive => [], mapi => 'off',
+        upstream => "mapi_health_check $check;\n"
+                    . join('', map { "server $_:$all;\n" } @hosts),
+        http => "mapi_zone mapi 32k;\nserver {\n"
+                . join('', map { "listen $_:$all;\n" } @hosts)
+                . 'location / { return 200 "200 OK"; } }' . "\n"));
+
+    says($front, qr/\[error\].*"mapi_zone" is too small for all servers/);
+    wait_for { @hosts <= (() = log_of($front) =~ /mapi: check of .*: it answ/g) };
+    is(() = log_of($front) =~ /is too small/g, 1, 'a full zone is said once');
+    my $checked = () = log_of($front) =~ /server \S+ of .* is alive/g;
+    cmp_ok($checked, '>', 0, "... $checked servers are checked");
+    cmp_ok($checked, '<', @hosts, '... the others are not');
+    is((grep { ask($port, mailbox_id($_))->{status} != 200 } 1 .. @hosts), 0,
+       '... and all are used');
+    stop_nginx($front);
+}
+
+
 # one worker checks, whichever lives; a reload keeps what is known
 
 {

@@ -444,7 +444,7 @@ ngx_mapi_health_done(ngx_mapi_health_target_t *target, ngx_mapi_check_e check,
     ngx_uint_t status, u_char *body, size_t len, ngx_mapi_cert_t *cert)
 {
     ngx_msec_t                 took;
-    ngx_uint_t                 news;
+    ngx_uint_t                 news, full;
     ngx_mapi_verdict_e         verdict, before;
     ngx_mapi_main_conf_t      *mmcf;
     ngx_mapi_health_record_t  *record, copy;
@@ -472,7 +472,18 @@ ngx_mapi_health_done(ngx_mapi_health_target_t *target, ngx_mapi_check_e check,
     record = ngx_mapi_health_record(mmcf, &target->upstream->host,
                                     &target->name);
     if (record == NULL) {
+        full = mmcf->zone->full;
+        mmcf->zone->full = 1;
+
         ngx_shmtx_unlock(&mmcf->shpool->mutex);
+
+        if (!full) {
+            ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
+                          "mapi: \"mapi_zone\" is too small for all servers: "
+                          "those that have no room in it are not checked; "
+                          "write a larger size");
+        }
+
         return;
     }
 
@@ -798,15 +809,6 @@ ngx_mapi_health_record(ngx_mapi_main_conf_t *mmcf, ngx_str_t *upstream,
         }
 
         if (record == NULL) {
-
-            if (!zone->full) {
-                zone->full = 1;
-                ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
-                              "mapi: \"mapi_zone\" is too small for all "
-                              "servers: those that have no room in it are "
-                              "not checked; write a larger size");
-            }
-
             return NULL;
         }
 
