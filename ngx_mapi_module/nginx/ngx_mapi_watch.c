@@ -151,7 +151,9 @@ ngx_mapi_watch_end(ngx_http_request_t *r, ngx_mapi_watch_t *watch,
     u = r->upstream;
     c = u->peer.connection;
 
-    if (!u->request_sent) {
+    /* what was sent before is of an earlier attempt, if there is no socket */
+
+    if (c == NULL || !u->request_sent) {
 
         if (c && c->write->timedout) {
             watch->end = ngx_mapi_end_connect_timeout;
@@ -163,10 +165,6 @@ ngx_mapi_watch_end(ngx_http_request_t *r, ngx_mapi_watch_t *watch,
             watch->end = ngx_mapi_end_client;
         }
 
-        return;
-    }
-
-    if (c == NULL) {
         return;
     }
 
