@@ -296,7 +296,7 @@ $front = front_end('drain-front', main => "worker_processes 2;\n",
 
     # it closes its listener and goes on with what it has
 
-    wait_for { slurp("/proc/$before/cmdline") =~ /shutting down/ };
+    wait_for { log_of($front) =~ / $before#\d+: gracefully shutting down/ };
 
     my ($after) = workers($front);
     wait_for {

@@ -117,8 +117,8 @@ static const cmd_verb_t  cmd_verbs[] = {
       "usage: mapi-directory [-d DIR] stats [--url URL] [--format json]\n"
       "\n"
       "Counts, sizes, the time of the last import, servers' states.  With\n"
-      "--url also what a front end has counted: URL is that of its mapi_status\n"
-      "and \"/api\", as http://127.0.0.1/mapi-status/api.  For each server it\n"
+      "--url also what a front end has counted: URL is its mapi_status and\n"
+      "\"/api\", as http://127.0.0.1/mapi-status/api.  For each server it\n"
       "tells what is left there: requests, hanging polls among them, and pins\n"
       "(private connections).\n" }
 };

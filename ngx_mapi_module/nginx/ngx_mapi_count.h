@@ -23,7 +23,7 @@
 /* of a server */
 #define NGX_MAPI_COUNT_REQUESTS      0       /* in flight, polls among them */
 #define NGX_MAPI_COUNT_POLLS         1       /* NotificationWait */
-#define NGX_MAPI_COUNT_PINS          2       /* idle or in use; also a block's */
+#define NGX_MAPI_COUNT_PINS          2       /* idle or in use; of blocks too */
 #define NGX_MAPI_COUNT_ANSWERS       3       /* 2xx to 5xx: four of them */
 #define NGX_MAPI_COUNT_UNREACHED     7       /* connections that failed */
 

@@ -671,7 +671,7 @@ ngx_int_t ngx_mapi_forward(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
  */
 u_char *ngx_mapi_activity_id(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
 
-/* allow: 1 if this client may see debug pages and status, see mapi_debug_allow */
+/* allow: 1 if this client may see debug pages and status */
 char *ngx_mapi_set_debug_allow(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 ngx_uint_t ngx_mapi_allowed(ngx_http_request_t *r);

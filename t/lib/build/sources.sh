@@ -203,7 +203,8 @@ tree_sid()
         say "fetching nginx, its headers and libraries from Debian sid"
         fetch_packages "$ROOT/$WORK/packages" sid nginx nginx-common \
             nginx-dev libc6 libcrypt1 libjansson4 libjansson-dev liblmdb0 \
-            liblmdb-dev libpcre2-8-0 libpcre2-dev libssl3t64 libssl-dev libzstd1 zlib1g zlib1g-dev
+            liblmdb-dev libpcre2-8-0 libpcre2-dev libssl3t64 libssl-dev \
+            libzstd1 zlib1g zlib1g-dev
     fi
 
     sid_wrapper "$WORK/nginx" root/usr/sbin/nginx
