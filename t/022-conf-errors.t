@@ -251,14 +251,14 @@ $r
 
 
 
-=== TEST 14: the parameter "direct" of an upstream's "mapi"
+=== TEST 14: the parameter "directly" of an upstream's "mapi"
 --- http_config eval
-::upstream(q{mapi direct; server 127.0.0.11:8;})
+::upstream(q{mapi directly; server 127.0.0.11:8;})
 --- config eval
 ::road('')
 --- must_die
 --- error_log
-invalid parameter "direct": write "owner", "fallback=any", "fallback=copies" or "fallback=none"
+invalid parameter "directly": write "owner", "direct", "fallback=any", "fallback=copies" or "fallback=none"
 
 
 
@@ -269,7 +269,7 @@ invalid parameter "direct": write "owner", "fallback=any", "fallback=copies" or 
 ::road('')
 --- must_die
 --- error_log
-invalid parameter "fallback=some": write "owner", "fallback=any", "fallback=copies" or "fallback=none"
+invalid parameter "fallback=some": write "owner", "direct", "fallback=any", "fallback=copies" or "fallback=none"
 
 
 
@@ -280,7 +280,7 @@ invalid parameter "fallback=some": write "owner", "fallback=any", "fallback=copi
 ::road('')
 --- must_die
 --- error_log
-invalid parameter "fallback=": write "owner", "fallback=any", "fallback=copies" or "fallback=none"
+invalid parameter "fallback=": write "owner", "direct", "fallback=any", "fallback=copies" or "fallback=none"
 
 
 
@@ -291,7 +291,7 @@ invalid parameter "fallback=": write "owner", "fallback=any", "fallback=copies" 
 ::road('')
 --- must_die
 --- error_log
-invalid parameter "OWNER": write "owner", "fallback=any", "fallback=copies" or "fallback=none"
+invalid parameter "OWNER": write "owner", "direct", "fallback=any", "fallback=copies" or "fallback=none"
 
 
 
@@ -1826,3 +1826,117 @@ $::Good . 'mapi_zone mapi 1m;'
 --- must_die
 --- error_log
 invalid number of arguments in "mapi_status" directive
+
+
+
+=== TEST 131: "direct" twice
+--- http_config eval
+::upstream(q{mapi direct direct; server 127.0.0.11:8;})
+--- config eval
+::road('')
+--- must_die
+--- error_log
+"mapi" directive has "direct" twice in 
+
+
+
+=== TEST 132: "owner" and "direct"
+--- http_config eval
+::upstream(q{mapi owner direct; server 127.0.0.11:8;})
+--- config eval
+::road('')
+--- must_die
+--- error_log
+"mapi" directive has "owner" and "direct": write one of them in 
+
+
+
+=== TEST 133: "direct" and "owner"
+--- http_config eval
+::upstream(q{mapi direct owner; server 127.0.0.11:8;})
+--- config eval
+::road('')
+--- must_die
+--- error_log
+"mapi" directive has "owner" and "direct": write one of them in 
+
+
+
+=== TEST 134: "direct" and too much
+--- http_config eval
+::upstream(q{mapi direct fallback=none fallback=any; server 127.0.0.11:8;})
+--- config eval
+::road('')
+--- must_die
+--- error_log
+invalid number of arguments in "mapi" directive
+
+
+
+=== TEST 135: "direct" is experimental, and says so once
+--- http_config eval
+'mapi_zone mapi 1m;' . ::upstream("mapi direct;\n        $::Servers")
+. "upstream other {\nmapi direct fallback=copies;\n$::Servers\n}\n"
+--- config eval
+::road('')
+--- suppress_stderr
+--- request
+GET /ok
+--- response_body
+ok
+--- grep_error_log eval
+qr/\[warn\][^"]*"mapi direct" .*?(?=:)/
+--- grep_error_log_out eval
+qr/^\[warn\][^"]*"mapi direct" is experimental, for laboratories\n$/
+--- no_error_log
+[error]
+
+
+
+=== TEST 136: "direct" without a zone
+--- http_config eval
+::upstream("mapi direct;\n        $::Servers")
+--- config eval
+::road('')
+--- suppress_stderr
+--- request
+GET /ok
+--- response_body
+ok
+--- error_log
+mapi: "mapi direct" without "mapi_zone" learns nothing: a logon at a server that has lost the database fails until the directory says where it is, write "mapi_zone mapi 1m;" in http
+--- no_error_log
+[error]
+
+
+
+=== TEST 137: "direct" with "proxy_request_buffering off"
+--- http_config eval
+'mapi_zone mapi 1m;' . ::upstream("mapi direct;\n        $::Servers")
+--- config eval
+::road('proxy_request_buffering off;')
+--- suppress_stderr
+--- request
+GET /ok
+--- response_body
+ok
+--- error_log
+mapi: location "/mapi/": "proxy_request_buffering off" keeps no request that could be repeated where its database is, as "mapi direct" wants: remove it
+--- no_error_log
+[error]
+
+
+
+=== TEST 138: router mode has nothing against "proxy_request_buffering off"
+--- http_config eval
+$::Good
+--- config eval
+::road('proxy_request_buffering off;')
+--- suppress_stderr
+--- request
+GET /ok
+--- response_body
+ok
+--- no_error_log
+[warn]
+[error]

@@ -159,7 +159,10 @@ ngx_mapi_annotate_error(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
 
         /* but one that had got the request and died is not "not found" */
 
-        if (r->upstream == NULL || !r->upstream->request_sent) {
+        if (ctx->cas_error) {
+            reason = ctx->cas_error;
+
+        } else if (r->upstream == NULL || !r->upstream->request_sent) {
             reason = "ServerNotFound";
         }
 

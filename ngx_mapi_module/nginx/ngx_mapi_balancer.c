@@ -127,8 +127,11 @@ ngx_mapi_get_peer(ngx_peer_connection_t *pc, void *data)
         }
     }
 
-    if (ngx_mapi_select(mp->request, mp->ctx, mp->upstream, &mp->tried)
-        == NGX_OK)
+    if (mp->ctx->bound) {
+        mp->ctx->cas_error = "ServerNotFound";
+
+    } else if (ngx_mapi_select(mp->request, mp->ctx, mp->upstream, &mp->tried)
+               == NGX_OK)
     {
         rc = ngx_mapi_acquire(mp, pc);
 

@@ -47,6 +47,23 @@ ngx_mapi_check_location(ngx_conf_t *cf)
 }
 
 
+void
+ngx_mapi_check_direct(ngx_conf_t *cf)
+{
+    void                      *plcf;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    plcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_proxy_module);
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (!ngx_mapi_proxy_upstream_conf(plcf)->request_buffering) {
+        ngx_mapi_warn(cf, &clcf->name, "\"proxy_request_buffering off\" keeps "
+                      "no request that could be repeated where its database "
+                      "is, as \"mapi direct\" wants: remove it");
+    }
+}
+
+
 static void
 ngx_mapi_check_proxy(ngx_conf_t *cf, ngx_str_t *where,
     ngx_http_upstream_conf_t *ucf)

@@ -12,6 +12,8 @@ static char *ngx_mapi_set_enum(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_mapi_set_upstream(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+static char *ngx_mapi_set_mode(ngx_conf_t *cf, ngx_mapi_srv_conf_t *mscf,
+    ngx_mapi_upstream_e type);
 static char *ngx_mapi_set_unknown_mailbox(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_mapi_set_directory(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -296,6 +298,7 @@ ngx_mapi_init_main_conf(ngx_conf_t *cf, void *conf)
 {
     ngx_uint_t                      i;
     ngx_mapi_srv_conf_t            *mscf;
+    ngx_mapi_main_conf_t           *mmcf;
     ngx_http_upstream_srv_conf_t  **uscfp;
     ngx_http_upstream_main_conf_t  *umcf;
 
@@ -328,12 +331,23 @@ ngx_mapi_init_main_conf(ngx_conf_t *cf, void *conf)
         ngx_conf_init_msec_value(mscf->pin_idle, 110000);
         ngx_conf_init_uint_value(mscf->prefer,
                                  mscf->type == ngx_mapi_upstream_owner
+                                 || mscf->type == ngx_mapi_upstream_direct
                                  ? ngx_mapi_prefer_route
                                  : ngx_mapi_prefer_pinned);
 
         if (ngx_mapi_init_servers(cf, uscfp[i], mscf) != NGX_OK) {
             return NGX_CONF_ERROR;
         }
+    }
+
+    mmcf = conf;
+
+    if (mmcf->direct && mmcf->shm_zone == NULL) {
+        ngx_log_error(NGX_LOG_WARN, cf->log, 0,
+                      "mapi: \"mapi direct\" without \"mapi_zone\" learns "
+                      "nothing: a logon at a server that has lost the "
+                      "database fails until the directory says where it is, "
+                      "write \"mapi_zone mapi 1m;\" in http");
     }
 
     return NGX_CONF_OK;
@@ -604,6 +618,10 @@ ngx_mapi_take_location(ngx_conf_t *cf, ngx_mapi_loc_conf_t *conf,
 
     ngx_mapi_check_location(cf);
 
+    if (mscf->type == ngx_mapi_upstream_direct) {
+        ngx_mapi_check_direct(cf);
+    }
+
     /*
      * The road's own settings: a waiting answer passes byte by byte, and no
      * server may send a client elsewhere or buffer by X-Accel headers.  The
@@ -692,6 +710,7 @@ ngx_mapi_set_upstream(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_mapi_srv_conf_t *mscf = conf;
 
+    char                          *rc;
     ngx_str_t                     *value;
     ngx_uint_t                     i, fallback;
     ngx_http_upstream_srv_conf_t  *us;
@@ -731,11 +750,23 @@ ngx_mapi_set_upstream(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
         if (ngx_strcmp(value[i].data, "owner") == 0) {
 
-            if (mscf->type == ngx_mapi_upstream_owner) {
-                return "has \"owner\" twice";
+            rc = ngx_mapi_set_mode(cf, mscf, ngx_mapi_upstream_owner);
+
+            if (rc != NGX_CONF_OK) {
+                return rc;
             }
 
-            mscf->type = ngx_mapi_upstream_owner;
+            continue;
+        }
+
+        if (ngx_strcmp(value[i].data, "direct") == 0) {
+
+            rc = ngx_mapi_set_mode(cf, mscf, ngx_mapi_upstream_direct);
+
+            if (rc != NGX_CONF_OK) {
+                return rc;
+            }
+
             continue;
         }
 
@@ -763,8 +794,9 @@ ngx_mapi_set_upstream(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "invalid parameter \"%V\": write \"owner\", "
-                           "\"fallback=any\", \"fallback=copies\" or "
-                           "\"fallback=none\"", &value[i]);
+                           "\"direct\", \"fallback=any\", "
+                           "\"fallback=copies\" or \"fallback=none\"",
+                           &value[i]);
         return NGX_CONF_ERROR;
     }
 
@@ -774,6 +806,43 @@ ngx_mapi_set_upstream(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     mscf->fallback = fallback;
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_mapi_set_mode(ngx_conf_t *cf, ngx_mapi_srv_conf_t *mscf,
+    ngx_mapi_upstream_e type)
+{
+    ngx_mapi_main_conf_t  *mmcf;
+
+    if (mscf->type == type) {
+        return type == ngx_mapi_upstream_owner ? "has \"owner\" twice"
+                                               : "has \"direct\" twice";
+    }
+
+    if (mscf->type != ngx_mapi_upstream_router) {
+        return "has \"owner\" and \"direct\": write one of them";
+    }
+
+    mscf->type = type;
+
+    if (type == ngx_mapi_upstream_owner) {
+        return NGX_CONF_OK;
+    }
+
+    mmcf = ngx_http_conf_get_module_main_conf(cf, ngx_mapi_module);
+
+    if (!mmcf->direct) {
+        mmcf->direct = 1;
+
+        ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
+                           "mapi: \"mapi direct\" is experimental, for "
+                           "laboratories: it works only with Extended "
+                           "Protection off on the servers' back-end site, and "
+                           "with NTLM");
+    }
 
     return NGX_CONF_OK;
 }

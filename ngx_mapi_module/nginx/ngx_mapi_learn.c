@@ -15,6 +15,9 @@
  * block and not the one that was asked, the zone remembers it, for the database
  * if the directory knows that, else for the mailbox.
  *
+ * In direct mode a server refuses instead, and says where the database is: see
+ * ngx_mapi_direct.c.
+ *
  * A table of slots, in buckets.  A reader takes no lock: it copies a slot and
  * looks whether the slot's number was even and the same before and after.
  * Writers have the slab pool's mutex; one that dies in the middle leaves an odd
@@ -39,8 +42,6 @@ static ngx_mapi_learned_t *ngx_mapi_learn_bucket(ngx_mapi_zone_t *zone,
     uint64_t *key);
 static ngx_int_t ngx_mapi_learn_server(ngx_mapi_srv_conf_t *mscf,
     uint64_t hash);
-static ngx_int_t ngx_mapi_learn_named(ngx_mapi_srv_conf_t *mscf,
-    ngx_str_t *name);
 static void ngx_mapi_learn_write(ngx_mapi_main_conf_t *mmcf, uint64_t *key,
     uint64_t server, uint64_t said);
 static void ngx_mapi_learn_store(ngx_mapi_learned_t *slot,
@@ -130,7 +131,8 @@ ngx_mapi_learn_find(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
     zone = mmcf->zone;
 
     if (zone == NULL || zone->nlearned == 0
-        || ctx->mscf->type != ngx_mapi_upstream_router
+        || ctx->mscf->type == ngx_mapi_upstream_owner
+        || ctx->mscf->type == ngx_mapi_upstream_none
         || !ngx_mapi_learn_key(ctx, zone, key))
     {
         return;
@@ -238,6 +240,31 @@ ngx_mapi_learn(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
                    "mapi: learned that it lives on \"%V\"", &servers[n].name);
 
     ngx_mapi_learn_write(mmcf, key, servers[n].hash, ctx->said);
+}
+
+
+/* what a server said when it was asked for the database, by its GUID */
+
+void
+ngx_mapi_learn_place(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
+    ngx_int_t server)
+{
+    uint64_t               key[3], hash;
+    ngx_mapi_server_t     *servers;
+    ngx_mapi_main_conf_t  *mmcf;
+
+    mmcf = ngx_http_get_module_main_conf(r, ngx_mapi_module);
+
+    if (mmcf->zone == NULL || !ctx->located
+        || !ngx_mapi_learn_key(ctx, mmcf->zone, key))
+    {
+        return;
+    }
+
+    servers = ctx->mscf->servers.elts;
+    hash = (server < 0) ? 0 : servers[server].hash;
+
+    ngx_mapi_learn_write(mmcf, key, hash, ctx->said);
 }
 
 
@@ -356,7 +383,7 @@ ngx_mapi_learn_server(ngx_mapi_srv_conf_t *mscf, uint64_t hash)
 
 /* a name only ever chooses among those that the configuration has */
 
-static ngx_int_t
+ngx_int_t
 ngx_mapi_learn_named(ngx_mapi_srv_conf_t *mscf, ngx_str_t *name)
 {
     ngx_str_t          *own[3];

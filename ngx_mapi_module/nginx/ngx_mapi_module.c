@@ -142,6 +142,8 @@ ngx_mapi_take_road(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     ctx->refused = 0;
     ctx->server = -1;
     ctx->asked = -1;
+    ctx->bound = 0;
+    ctx->cas_error = NULL;
     ctx->reason = ngx_mapi_reason_none;
 
     if (ctx->watch == NULL && ngx_mapi_record_wanted(mlcf)) {

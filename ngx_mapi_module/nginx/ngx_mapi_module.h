@@ -92,7 +92,8 @@ typedef enum {
 typedef enum {
     ngx_mapi_upstream_none = 0,      /* no "mapi" in the block */
     ngx_mapi_upstream_router,
-    ngx_mapi_upstream_owner
+    ngx_mapi_upstream_owner,
+    ngx_mapi_upstream_direct
 } ngx_mapi_upstream_e;
 
 
@@ -223,6 +224,7 @@ typedef struct {
     ngx_uint_t                 used;      /* some location takes the road */
     ngx_uint_t                 pins;      /* some block has pins */
     ngx_uint_t                 checks;    /* some block has active checks */
+    ngx_uint_t                 direct;    /* some block is "mapi direct" */
 
     ngx_mapi_count_row_t      *count;     /* of this worker */
     ngx_uint_t                 cycle;     /* configurations of the zone */
@@ -388,6 +390,8 @@ typedef struct {
     ngx_int_t                  preferred;      /* if no pin had a word in it */
     ngx_int_t                  asked;          /* last one tried, or -1 */
     ngx_uint_t                 last_resort;    /* nobody passes his check */
+    ngx_uint_t                 bound;          /* to the server: or nobody */
+    char                      *cas_error;      /* of a 503, or NULL */
     mapi_affinity_t           *affinity;       /* opened cookie, or NULL */
 
     /* forward */
@@ -595,6 +599,14 @@ uint64_t ngx_mapi_learn_said(ngx_mapi_main_conf_t *mmcf, mapi_str_t *server);
 void ngx_mapi_learn_find(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
 void ngx_mapi_learn(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
 void ngx_mapi_learn_compare(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
+
+/* the index of the block's server with that name, -1 if it is none */
+ngx_int_t ngx_mapi_learn_named(ngx_mapi_srv_conf_t *mscf, ngx_str_t *name);
+
+/* the mailbox's database is on that server; -1: forget what was learned */
+void ngx_mapi_learn_place(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
+    ngx_int_t server);
+
 void ngx_mapi_learn_exit_process(ngx_cycle_t *cycle);
 
 /* count: see ngx_mapi_count.h; exit is the last thing that counts */
@@ -704,6 +716,7 @@ ngx_str_t *ngx_mapi_reason_name(ngx_mapi_reason_e reason);
 
 /* check: what "nginx -t" can see in a location on the road; only warns */
 void ngx_mapi_check_location(ngx_conf_t *cf);
+void ngx_mapi_check_direct(ngx_conf_t *cf);
 void ngx_mapi_check_workers(ngx_conf_t *cf);
 
 /* what "nginx -t" cannot see: looks at the first request to a server */

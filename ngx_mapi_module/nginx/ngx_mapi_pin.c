@@ -158,6 +158,10 @@ ngx_mapi_pin_init_peer(ngx_http_request_t *r,
     pc->save_session = ngx_mapi_pin_save_session;
 #endif
 
+    if (pd->ctx && mscf->type == ngx_mapi_upstream_direct) {
+        return ngx_mapi_direct_init(pd);
+    }
+
     return NGX_OK;
 }
 
@@ -190,6 +194,10 @@ ngx_mapi_pin_get_peer(ngx_peer_connection_t *pc, void *data)
 
     ngx_int_t             rc;
     ngx_mapi_srv_conf_t  *mscf;
+
+    if (pd->direct) {
+        ngx_mapi_direct_begin(pd);
+    }
 
     rc = ngx_mapi_pin_get(pd, pc);
 
@@ -497,7 +505,10 @@ ngx_mapi_pin_free_peer(ngx_peer_connection_t *pc, void *data,
     tainted = 0;
     pinned = (pd->pin != NULL);
 
-    if (pd->watch) {
+    if (pd->direct && ngx_mapi_direct_answered(pd, pc)) {
+        state &= ~NGX_PEER_FAILED;
+
+    } else if (pd->watch) {
         ngx_mapi_watch_end(pd->request, pd->watch, state);
     }
 
@@ -566,6 +577,10 @@ ngx_mapi_pin_free_peer(ngx_peer_connection_t *pc, void *data,
     if (pinned && u->request_sent && (pd->ctx || pd->tainted)) {
         pc->tries = 0;
         pc->cached = 0;
+    }
+
+    if (pd->direct) {
+        ngx_mapi_direct_end(pd, pc);
     }
 }
 

@@ -24,6 +24,7 @@ typedef enum {
 
 
 typedef struct ngx_mapi_pin_client_s  ngx_mapi_pin_client_t;
+typedef struct ngx_mapi_direct_s      ngx_mapi_direct_t;
 
 
 /*
@@ -105,6 +106,7 @@ typedef struct {
     ngx_mapi_pin_t                 *pin;        /* in use, or NULL */
     ngx_uint_t                      tries;      /* left, but for the pin's */
     ngx_mapi_hold_t                 hold;       /* counted by ourselves */
+    ngx_mapi_direct_t              *direct;     /* NULL: not "mapi direct" */
 
     void                           *data;
     ngx_event_get_peer_pt           original_get_peer;
@@ -165,6 +167,22 @@ ngx_uint_t ngx_mapi_pin_is_logged_on(ngx_mapi_pin_client_t *client);
 
 /* closes an upstream connection that no request has */
 void ngx_mapi_pin_close_connection(ngx_connection_t *c);
+
+/*
+ * "mapi direct", in the layer's own words:
+ *
+ * init: what the server has to know goes into the request, and its answers are
+ *     looked at.
+ * begin: before each attempt.
+ * answered: an attempt ends; 1 if its server has refused, which is no failure.
+ * end: everything else has ended it.  After a refusal nginx repeats the request
+ *     or gives up.
+ */
+ngx_int_t ngx_mapi_direct_init(ngx_mapi_pin_data_t *pd);
+ngx_uint_t ngx_mapi_direct_answered(ngx_mapi_pin_data_t *pd,
+    ngx_peer_connection_t *pc);
+void ngx_mapi_direct_end(ngx_mapi_pin_data_t *pd, ngx_peer_connection_t *pc);
+void ngx_mapi_direct_begin(ngx_mapi_pin_data_t *pd);
 
 /* what the answer says of logons: tokens, and whether one persists */
 ngx_uint_t ngx_mapi_pin_answer_taints(ngx_http_upstream_t *u,
