@@ -214,6 +214,8 @@ for my $case ([ 'plain', 0, 0, 0 ], [ 'pooled', 0, 1, 0 ],
     if ($zone) {
         is(goes_to(1), 2, '... the next request goes straight');
         is(goes_to(4), 2, '... as do those of other mailboxes there');
+        is(scalar(grep { !$_->at_end(0) } @peers), 2,
+           '... on a connection of the pool') if $pool;
 
     } else {
         ($who) = ask_direct(post_body(1, ''), mounted(1, 'ex2'), answer(200));
@@ -511,9 +513,13 @@ for my $size ('8k', '320k') {
     ($who, $answer) = ask_direct(post_body(1, ''), mounted(1, 'ex3'));
     refused($answer, 'ServerNotFound', '... nor one that is offline');
     mapi_directory('-d', $directory, 'server', 'EX3', 'draining');
+    ($who, $answer) = ask_direct(post_body(1, ''), answer(200));
+    is($who, 3, 'one that is drained serves what only it can');
+    is(header($answer, 'X-Route'), 'learned', '... as any other');
+    ask_direct(post_body(1, ''), answer(555));
     ($who, $answer) = ask_direct(post_body(1, ''), mounted(1, 'ex3'),
                                  answer(200));
-    is($who, '1 3', 'one that is drained serves what only it can');
+    is($who, '1 3', '... and may be named');
     mapi_directory('-d', $directory, 'server', 'EX3', 'active');
     stop_nginx($front);
 
@@ -561,6 +567,12 @@ EOT
               [ undef, undef ], 'an unknown mailbox: nothing is said');
     ($who, $answer) = ask_direct(post_body(4711, ''), mounted(1, 'ex2'));
     refused($answer, 'ServerLocatorError', '... and a 555 is of no use');
+
+    my $none = mounted(1, 'ex2');
+
+    $none =~ s/0000000\d-dddd-4000-8000/00000000-0000-0000-0000/;
+    ($who, $answer) = ask_direct(post_body(4711, ''), $none);
+    refused($answer, 'ServerLocatorError', '... also for no database');
     stop_nginx($front);
 
     $front = front_end('elsewhere', location => 'error_page 502 = @other;
@@ -630,6 +642,8 @@ sub logon
     is(logon($otto, 1, 'otto'), 2, '... where the database is');
     ($who) = play($otto, post_body(1, ''), answer(200));
     is($who, 2, '... and stays there');
+    ($who) = play($otto, post_body(3, ''), $bare);
+    is($who, 1, '... but for what is elsewhere');
 
     # a client that is logged on: the other server knows nothing of it
 
@@ -730,6 +744,41 @@ SKIP: {
 
     is($who, '1 2', 'hints are not the answer');
     is(goes_to(1), 2, '... and teach nothing');
+    stop_nginx($front);
+}
+
+
+# a server with two addresses, one of them dead: that is no third attempt
+
+SKIP: {
+    my ($wrapper) = glob('/usr/lib/*/libnss_wrapper.so');
+    my $hosts = run_folder() . '/hosts';
+    my $front;
+
+    skip 'libnss-wrapper is missing', 5 if !defined $wrapper;
+    spew($hosts, join '', map { "127.0.0.$_ ex2.contoso.com\n" } 14, 12);
+
+    {
+        local $ENV{LD_PRELOAD} = join ' ', grep { defined && length }
+                                 $ENV{LD_PRELOAD}, $wrapper;
+        local $ENV{NSS_WRAPPER_HOSTS} = $hosts;
+        local $ENV{NSS_WRAPPER_DISABLE_DEEPBIND} = 1;
+
+        $front = front_end('addresses', zone => '', upstream =>
+            "mapi direct;\nserver 127.0.0.11:%PORT%;\n"
+            . "server ex2.contoso.com:%PORT% max_fails=0;\nkeepalive 8;\n");
+    }
+
+    my ($who) = ask_direct(post_body(1, ''), mounted(1, 'ex2'), answer(200));
+
+    is($who, '1 2', 'the second address of the other server');
+
+    my $otto = connect_to($port);
+
+    is(logon($otto, 1, 'addresses'), 1, 'a logon');
+    ($who) = play($otto, post_body(1, ''), mounted(1, 'ex2'), $bare);
+    is($who, '1 2', '... and then a repetition at the second address');
+    $otto->close;
     stop_nginx($front);
 }
 

@@ -475,8 +475,11 @@ ngx_mapi_select_known(ngx_mapi_select_t *s)
         return -1;
     }
 
+    /* who drains is left alone where somebody else can serve it */
+
     if (ngx_mapi_server_state(&s->servers[n]) == mapi_server_draining
-        && s->mscf->type != ngx_mapi_upstream_owner)
+        && s->mscf->type != ngx_mapi_upstream_owner
+        && s->mscf->type != ngx_mapi_upstream_direct)
     {
         s->ctx->reason = ngx_mapi_reason_draining;
         return -1;
