@@ -542,9 +542,8 @@ ngx_mapi_direct_answered(ngx_mapi_pin_data_t *pd, ngx_peer_connection_t *pc)
 
 
 /*
- * Everything inside has forgotten the attempt, keepalive among it, which
- * remembers u->conf in newer versions.  nginx looks at the tries and at u->conf
- * next, and then asks for a peer, or gives up.
+ * Everything inside has ended the attempt and seen u->conf as it is.  nginx
+ * looks at the tries and at u->conf next, and then asks for a peer or gives up.
  */
 
 void
