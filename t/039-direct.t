@@ -298,6 +298,14 @@ for my $case ([ 'plain', 0, 0, 0 ], [ 'pooled', 0, 1, 0 ],
         'X-BEServerException: Microsoft.Exchange.Data.Storage.Other'));
     is($answer->{status}, 500, 'another exception is the server\'s answer');
 
+    ($who, $answer) = ask_direct(post_body(1, 'x'), answer(200,
+        'X-BEServerException: A.Word', 'X-BEServerRoutingError: a word',
+        "X-DBMountedOnServer: $g~ex3.contoso.com~1"));
+    is_deeply([ map { header($answer, $_) } qw( X-BEServerException
+                X-BEServerRoutingError X-DBMountedOnServer ) ],
+              [ undef, undef, undef ], 'no such header passes');
+    is(goes_to(1), 1, '... and only a 555 teaches');
+
     # who is foreign is said once
 
     my $log = log_of($front);
