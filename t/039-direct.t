@@ -8,6 +8,7 @@ use IO::Select;
 use Socket qw( IPPROTO_TCP TCP_NODELAY );
 use Test::More;
 use Time::HiRes qw( sleep );
+use MapiLog;
 use MapiRig;
 use MapiRoad;
 
@@ -802,5 +803,31 @@ SKIP: {
     is(header($request, 'X-DatabaseGuid'), undef, '... and nothing is said');
     stop_nginx($front);
 }
+
+# what the log says: of the server that answered, and of who could not help
+
+{
+    my $front = front_end('direct-log',
+                          http => 'mapi_log %PREFIX%/rows flush=50ms;');
+    my $folder = "$front->{prefix}/rows";
+    my @rows;
+
+    is((ask_direct(post(mailbox_id(3)), mounted(3, 'ex3'), answer(200)))[0],
+       '1 3', 'a repetition');
+    is((ask_direct(post(mailbox_id(2)), mounted(2, 'ex9')))[0], '2',
+       'a foreign server');
+
+    wait_for { (@rows = log_rows($folder)) == 2 };
+
+    is_deeply([ map { @$_{qw( HttpStatus BackEndStatus TargetServer
+                              ErrorCode )} } @rows ],
+              [ 200, 200, 'ex3.contoso.com', '',
+                503, 555, 'ex2.contoso.com', 'ServerNotFound' ],
+              'one row each') or diag map { "$_->{line}\n" } @rows;
+    is(latency_errors($_), '', 'latencies hold') for @rows;
+
+    stop_nginx($front);
+}
+
 
 done_testing();

@@ -82,6 +82,18 @@ ngx_mapi_log_answer(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
 {
     ngx_mapi_log_relayed(r, ctx->watch, row);
     ngx_mapi_log_failure(r, ctx->watch, row);
+
+    /* an answer that went no further: see direct mode */
+
+    if (ctx->cas_error) {
+        row->error_code.data = (u_char *) ctx->cas_error;
+        row->error_code.len = ngx_strlen(ctx->cas_error);
+
+        if (row->backend_status == 0) {
+            row->backend_status = r->upstream->headers_in.status_n;
+        }
+    }
+
     ngx_mapi_log_code(r, ctx, row, text);
 }
 
