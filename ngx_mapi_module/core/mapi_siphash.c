@@ -33,7 +33,8 @@ mapi_siphash_word(const unsigned char *p)
 }
 
 
-static void
+/* inline: from what is in registers, not in memory */
+static inline void
 mapi_siphash_compress(mapi_siphash_t *s, uint64_t m)
 {
     s->v3 ^= m;
@@ -59,6 +60,7 @@ void
 mapi_siphash_update(mapi_siphash_t *s, const void *data, size_t len)
 {
     size_t                n;
+    mapi_siphash_t        v;
     const unsigned char  *p;
 
     p = data;
@@ -78,9 +80,13 @@ mapi_siphash_update(mapi_siphash_t *s, const void *data, size_t len)
         s->tail = 0;
     }
 
+    v = *s;
+
     for ( /* void */ ; len >= 8; p += 8, len -= 8) {
-        mapi_siphash_compress(s, mapi_siphash_word(p));
+        mapi_siphash_compress(&v, mapi_siphash_word(p));
     }
+
+    *s = v;
 
     for (n = 0; n < len; n++) {
         s->tail |= (uint64_t) p[n] << (8 * n);
@@ -113,4 +119,37 @@ mapi_siphash(const mapi_siphash_key_t *key, const void *data, size_t len)
     mapi_siphash_update(&s, data, len);
 
     return mapi_siphash_final(&s);
+}
+
+
+void
+mapi_siphash128_init(mapi_siphash_t *s, const mapi_siphash_key_t *key)
+{
+    mapi_siphash_init(s, key);
+    s->v1 ^= 0xee;
+}
+
+
+void
+mapi_siphash128_final(mapi_siphash_t *s, uint64_t *out)
+{
+    mapi_siphash_compress(s, s->tail | (uint64_t) (s->len & 0xff) << 56);
+
+    s->v2 ^= 0xee;
+
+    mapi_sipround(s->v0, s->v1, s->v2, s->v3);
+    mapi_sipround(s->v0, s->v1, s->v2, s->v3);
+    mapi_sipround(s->v0, s->v1, s->v2, s->v3);
+    mapi_sipround(s->v0, s->v1, s->v2, s->v3);
+
+    out[0] = s->v0 ^ s->v1 ^ s->v2 ^ s->v3;
+
+    s->v1 ^= 0xdd;
+
+    mapi_sipround(s->v0, s->v1, s->v2, s->v3);
+    mapi_sipround(s->v0, s->v1, s->v2, s->v3);
+    mapi_sipround(s->v0, s->v1, s->v2, s->v3);
+    mapi_sipround(s->v0, s->v1, s->v2, s->v3);
+
+    out[1] = s->v0 ^ s->v1 ^ s->v2 ^ s->v3;
 }

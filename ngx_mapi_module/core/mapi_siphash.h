@@ -33,6 +33,13 @@ void mapi_siphash_init(mapi_siphash_t *s, const mapi_siphash_key_t *key);
 void mapi_siphash_update(mapi_siphash_t *s, const void *data, size_t len);
 uint64_t mapi_siphash_final(mapi_siphash_t *s);
 
+/*
+ * The same with a 128-bit result, two words of it; update is the same.  Not
+ * two halves of which one is the result above.
+ */
+void mapi_siphash128_init(mapi_siphash_t *s, const mapi_siphash_key_t *key);
+void mapi_siphash128_final(mapi_siphash_t *s, uint64_t *out);
+
 uint64_t mapi_siphash(const mapi_siphash_key_t *key, const void *data,
     size_t len);
 
