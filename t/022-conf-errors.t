@@ -1189,7 +1189,7 @@ mapi:
 ::road('')
 --- must_die
 --- error_log
-"mapi_health_check" needs a zone that the workers share: write "mapi_zone mapi 1m;" in http, in
+"mapi_health_check" needs a zone that the workers share: write "mapi_zone mapi 10m;" in http, in
 
 
 
@@ -1288,7 +1288,7 @@ invalid parameter "interval=0": write
 ::road('')
 --- must_die
 --- error_log
-size "4k" of zone "a" is too small: write "1m" in
+size "4k" of zone "a" is too small: write "10m" in
 
 
 
@@ -1299,7 +1299,7 @@ size "4k" of zone "a" is too small: write "1m" in
 ::road('')
 --- must_die
 --- error_log
-invalid size "much" of zone "a": write "1m" in
+invalid size "much" of zone "a": write "10m" in
 
 
 
@@ -1759,7 +1759,7 @@ $::Good . ''
 ::road('') . 'location /s { mapi_status; mapi_debug_allow 127.0.0.1; }'
 --- must_die
 --- error_log
-"mapi_status" needs "mapi_zone", where the workers count: write "mapi_zone mapi 1m;" in http, in 
+"mapi_status" needs "mapi_zone", where the workers count: write "mapi_zone mapi 10m;" in http, in 
 
 
 
@@ -1904,7 +1904,7 @@ GET /ok
 --- response_body
 ok
 --- error_log
-mapi: "mapi direct" without "mapi_zone" learns nothing: a logon at a server that has lost the database fails until the directory says where it is, write "mapi_zone mapi 1m;" in http
+mapi: "mapi direct" without "mapi_zone" learns nothing: a logon at a server that has lost the database fails until the directory says where it is, write "mapi_zone mapi 10m;" in http
 --- no_error_log
 [error]
 
@@ -1940,3 +1940,58 @@ ok
 --- no_error_log
 [warn]
 [error]
+
+
+
+=== TEST 204: "mapi_zone" a little too small
+--- http_config eval
+"mapi_zone a 60k;\n" . $::Good
+--- config eval
+::road('')
+--- must_die
+--- error_log
+size "60k" of zone "a" is too small: write "10m" in
+
+
+
+=== TEST 205: "mapi_session_timeout" without a zone
+--- http_config eval
+"mapi_session_timeout 10m;\n" . $::Good
+--- config eval
+::road('')
+--- must_die
+--- error_log
+"mapi_session_timeout" needs a zone that keeps the sessions: write "mapi_zone mapi 10m;" in http, in
+
+
+
+=== TEST 206: "mapi_session_timeout" of nothing
+--- http_config eval
+"mapi_zone a 1m;\nmapi_session_timeout 0;\n" . $::Good
+--- config eval
+::road('')
+--- must_die
+--- error_log
+invalid time "0": write "15m" in
+
+
+
+=== TEST 207: "mapi_session_timeout" of no time
+--- http_config eval
+"mapi_zone a 1m;\nmapi_session_timeout long;\n" . $::Good
+--- config eval
+::road('')
+--- must_die
+--- error_log
+invalid time "long": write "15m" in
+
+
+
+=== TEST 208: "mapi_session_timeout" twice
+--- http_config eval
+"mapi_zone a 1m;\nmapi_session_timeout 5m;\nmapi_session_timeout 10m;\n" . $::Good
+--- config eval
+::road('')
+--- must_die
+--- error_log
+"mapi_session_timeout" directive is duplicate in

@@ -67,6 +67,7 @@ ngx_mapi_header_filter(ngx_http_request_t *r)
 
     if (server) {
         ngx_mapi_learn(r, ctx);
+        ngx_mapi_session_answer(r, ctx);
         rc = ngx_mapi_affinity_write(r, ctx);
 
     } else {

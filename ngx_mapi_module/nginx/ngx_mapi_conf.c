@@ -111,6 +111,13 @@ ngx_command_t  ngx_mapi_commands[] = {
       0,
       NULL },
 
+    { ngx_string("mapi_session_timeout"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_mapi_set_session_timeout,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
     { ngx_string("mapi_directory"),
       NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
       ngx_mapi_set_directory,
@@ -301,6 +308,20 @@ ngx_mapi_init_main_conf(ngx_conf_t *cf, void *conf)
     ngx_mapi_main_conf_t           *mmcf;
     ngx_http_upstream_srv_conf_t  **uscfp;
     ngx_http_upstream_main_conf_t  *umcf;
+
+    mmcf = conf;
+
+    if (mmcf->session_timeout && mmcf->shm_zone == NULL) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "\"mapi_session_timeout\" needs a zone that keeps the "
+                      "sessions: write \"mapi_zone mapi 10m;\" in http, in "
+                      "%V:%ui", &mmcf->session_file, mmcf->session_line);
+        return NGX_CONF_ERROR;
+    }
+
+    if (mmcf->session_timeout == 0) {
+        mmcf->session_timeout = 15 * 60 * 1000;
+    }
 
     umcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_upstream_module);
     uscfp = umcf->upstreams.elts;

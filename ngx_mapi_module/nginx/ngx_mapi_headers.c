@@ -72,6 +72,7 @@ static ngx_int_t ngx_mapi_take_cookie(ngx_http_request_t *r,
 static ngx_uint_t ngx_mapi_is_own_cookie(ngx_mapi_ctx_t *ctx, u_char *p,
     u_char *end);
 static void ngx_mapi_note_cookie(ngx_mapi_ctx_t *ctx, u_char *p, u_char *end);
+static ngx_str_t *ngx_mapi_find_header(ngx_list_part_t *part, char *name);
 
 
 #define ngx_mapi_header_eq(h, s)                                              \
@@ -128,6 +129,15 @@ ngx_mapi_read_headers(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
                 remove = rc;
             }
 
+            break;
+
+        case sizeof("X-RequestId") - 1:
+            if (ngx_mapi_header_eq(h, "x-requestid")) {
+                ctx->request_id = h->value;
+                break;
+            }
+
+            remove = ngx_mapi_is_front_end_header(h);
             break;
 
         case sizeof("X-RequestType") - 1:
@@ -271,6 +281,8 @@ ngx_mapi_take_cookie(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
         stop = stop ? stop : end;
 
         for (name = p; name < stop && *name == ' '; name++) { /* void */ }
+
+        ngx_mapi_session_note_cookie(&ctx->session_cookie, name, stop);
 
         if (!ngx_mapi_is_own_cookie(ctx, name, stop)) {
 
@@ -427,21 +439,34 @@ ngx_mapi_unlink_header(ngx_http_request_t *r, ngx_list_part_t **partp,
 
 
 ngx_str_t *
+ngx_mapi_request_header(ngx_http_request_t *r, char *name)
+{
+    return ngx_mapi_find_header(&r->headers_in.headers.part, name);
+}
+
+
+ngx_str_t *
 ngx_mapi_answer_header(ngx_http_request_t *r, char *name)
 {
-    size_t            len;
-    ngx_uint_t        i;
-    ngx_list_part_t  *part;
-    ngx_table_elt_t  *h;
-
     if (r->upstream == NULL) {
         return NULL;
     }
 
+    return ngx_mapi_find_header(&r->upstream->headers_in.headers.part, name);
+}
+
+
+static ngx_str_t *
+ngx_mapi_find_header(ngx_list_part_t *part, char *name)
+{
+    size_t            len;
+    ngx_uint_t        i;
+    ngx_table_elt_t  *h;
+
     len = ngx_strlen(name);
 
-    for (part = &r->upstream->headers_in.headers.part; part; part = part->next)
-    {
+    for ( /* void */ ; part; part = part->next) {
+
         h = part->elts;
 
         for (i = 0; i < part->nelts; i++) {

@@ -271,7 +271,7 @@ ngx_mapi_health_init(ngx_conf_t *cf, ngx_http_upstream_srv_conf_t *us)
     if (mmcf->shm_zone == NULL) {
         ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
                       "\"mapi_health_check\" needs a zone that the workers "
-                      "share: write \"mapi_zone mapi 1m;\" in http, in %s:%ui",
+                      "share: write \"mapi_zone mapi 10m;\" in http, in %s:%ui",
                       us->file_name, us->line);
         return NGX_ERROR;
     }

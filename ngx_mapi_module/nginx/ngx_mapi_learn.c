@@ -92,6 +92,9 @@ ngx_mapi_learn_init_process(ngx_cycle_t *cycle)
 
     for (i = 0; (mscf = ngx_mapi_next_block(cycle, &i, &us)); /* void */ ) {
 
+        mscf->hash = mapi_siphash(&mmcf->zone->hash, mscf->name.data,
+                                  mscf->name.len);
+
         servers = mscf->servers.elts;
 
         for (j = 0; j < mscf->servers.nelts; j++) {

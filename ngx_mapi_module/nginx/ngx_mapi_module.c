@@ -133,6 +133,7 @@ ngx_mapi_take_road(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
         ctx->identified = 0;
         ctx->affinity = NULL;
         ngx_str_null(&ctx->cookie);
+        ngx_str_null(&ctx->session_cookie);
     }
 
     ctx->mlcf = mlcf;
@@ -140,6 +141,8 @@ ngx_mapi_take_road(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
                                                 ngx_mapi_module);
     ctx->observe = (mlcf->mode == ngx_mapi_mode_observe);
     ctx->refused = 0;
+    ctx->answered = 0;
+    ctx->session_keyed = 0;
     ctx->server = -1;
     ctx->asked = -1;
     ctx->bound = 0;
@@ -199,6 +202,8 @@ ngx_mapi_take_road(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     if (!ctx->observe && ngx_mapi_forward(r, ctx) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
+
+    ngx_mapi_session_warm(r, ctx);
 
     return NGX_DECLINED;
 }
@@ -362,6 +367,7 @@ static void
 ngx_mapi_exit_process(ngx_cycle_t *cycle)
 {
     ngx_mapi_health_exit_process(cycle);
+    ngx_mapi_session_exit_process(cycle);
     ngx_mapi_learn_exit_process(cycle);
     ngx_mapi_pin_exit_process(cycle);
     ngx_mapi_locate_exit_process(cycle);

@@ -22,6 +22,7 @@
 #include "mapi_log_row.h"
 #include "mapi_rendezvous.h"
 #include "mapi_request.h"
+#include "mapi_session.h"
 
 #include "ngx_mapi_log_file.h"
 
@@ -59,6 +60,7 @@ typedef struct ngx_mapi_health_s  ngx_mapi_health_t;
 typedef struct ngx_mapi_learned_s ngx_mapi_learned_t;
 typedef struct ngx_mapi_loc_conf_s ngx_mapi_loc_conf_t;
 typedef struct ngx_mapi_watch_s   ngx_mapi_watch_t;
+typedef struct ngx_mapi_sessions_s ngx_mapi_sessions_t;
 
 
 typedef enum {
@@ -233,6 +235,11 @@ typedef struct {
     ngx_slab_pool_t           *shpool;
     ngx_mapi_zone_t           *zone;
 
+    ngx_mapi_sessions_t       *sessions;  /* NULL without mapi_zone */
+    ngx_msec_t                 session_timeout;
+    ngx_str_t                  session_file;  /* where that stands */
+    ngx_uint_t                 session_line;
+
     ngx_array_t                ways;      /* of ngx_mapi_way_t */
     ngx_mapi_loc_conf_t       *status;    /* a location with mapi_status */
     ngx_array_t                logs;      /* of ngx_mapi_log_folder_t * */
@@ -272,6 +279,7 @@ typedef struct {
 
     ngx_array_t                servers;   /* of ngx_mapi_server_t */
     ngx_str_t                  name;
+    uint64_t                   hash;      /* of name, with the zone's key */
 
     ngx_uint_t                 initialized;
     ngx_http_upstream_init_peer_pt  original_init_peer;
@@ -361,7 +369,9 @@ typedef struct {
     mapi_identity_t            identity;
     ngx_str_t                  request_type;
     ngx_str_t                  anchor_header;
+    ngx_str_t                  request_id;
     ngx_str_t                  cookie;         /* sealed affinity cookie */
+    ngx_str_t                  session_cookie; /* a server's, never shown */
     mapi_auth_t                auth;           /* Authorization */
     ngx_mapi_source_e          source;
     unsigned                   rewritten:1;    /* by mapi_identity_rule */
@@ -393,6 +403,15 @@ typedef struct {
     ngx_uint_t                 bound;          /* to the server: or nobody */
     char                      *cas_error;      /* of a 503, or NULL */
     mapi_affinity_t           *affinity;       /* opened cookie, or NULL */
+
+    /* annotate, record */
+    mapi_session_key_t         session;
+    ngx_int_t                  session_of;     /* the server in the key */
+    unsigned                   answered:1;     /* by a server, not by us */
+    unsigned                   session_keyed:1;  /* there is a key */
+    unsigned                   session_known:1;  /* to the table, once */
+    unsigned                   session_opened:1; /* by this answer */
+    unsigned                   session_active:1; /* noted as under way */
 
     /* forward */
     u_char                    *activity;       /* the request's GUID */
@@ -475,7 +494,8 @@ ngx_int_t ngx_mapi_read_headers(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
 ngx_int_t ngx_mapi_unlink_header(ngx_http_request_t *r,
     ngx_list_part_t **partp, ngx_list_part_t *prev, ngx_uint_t i);
 
-/* the first header of that name in a server's answer, NULL if none */
+/* the first header of that name, in a server's answer too; NULL if none */
+ngx_str_t *ngx_mapi_request_header(ngx_http_request_t *r, char *name);
 ngx_str_t *ngx_mapi_answer_header(ngx_http_request_t *r, char *name);
 
 /* the request's Authorization; all zero if there is none */
@@ -653,6 +673,20 @@ void ngx_mapi_affinity_exit_process(ngx_cycle_t *cycle);
 
 /* log: the directive; its files are in ngx_mapi_log_file.h */
 char *ngx_mapi_set_log(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+/*
+ * session: a server has been chosen; its answer has begun; the request has
+ * ended; the session of a request (NGX_OK with its key, or NGX_DECLINED if the
+ * table has none); notes a cookie "name=value" if it is a session's.
+ */
+void ngx_mapi_session_warm(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
+void ngx_mapi_session_answer(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
+void ngx_mapi_session_end(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
+ngx_int_t ngx_mapi_session_find(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
+    mapi_session_key_t *key);
+void ngx_mapi_session_note_cookie(ngx_str_t *cookie, u_char *p, u_char *end);
+void ngx_mapi_session_exit_process(ngx_cycle_t *cycle);
+char *ngx_mapi_set_session_timeout(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 
 /* page: this request is answered with the health page */
 void ngx_mapi_page(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);

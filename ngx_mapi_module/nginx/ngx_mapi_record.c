@@ -55,6 +55,10 @@ ngx_mapi_record_handler(ngx_http_request_t *r)
 
     mlcf = ctx ? ctx->mlcf : ngx_http_get_module_loc_conf(r, ngx_mapi_module);
 
+    if (ctx && r == r->main) {
+        ngx_mapi_session_end(r, ctx);
+    }
+
     if (mlcf->upstream && mlcf->log) {
         ngx_mapi_log_request(r, ctx, mlcf->log);
     }

@@ -151,7 +151,7 @@ ngx_mapi_status_init(ngx_conf_t *cf, ngx_mapi_main_conf_t *mmcf)
 
     ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
                   "\"mapi_status\" needs \"mapi_zone\", where the workers "
-                  "count: write \"mapi_zone mapi 1m;\" in http, in %V:%ui",
+                  "count: write \"mapi_zone mapi 10m;\" in http, in %V:%ui",
                   &mmcf->status->status_file, mmcf->status->status_line);
 
     return NGX_ERROR;

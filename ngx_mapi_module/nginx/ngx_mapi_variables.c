@@ -17,7 +17,8 @@ typedef enum {
     ngx_mapi_variable_target,
     ngx_mapi_variable_route,
     ngx_mapi_variable_activity_id,
-    ngx_mapi_variable_response_code
+    ngx_mapi_variable_response_code,
+    ngx_mapi_variable_session
 } ngx_mapi_variable_e;
 
 
@@ -30,6 +31,8 @@ static ngx_int_t ngx_mapi_variable_guid(ngx_http_request_t *r, ngx_str_t *s,
 static ngx_int_t ngx_mapi_variable_anchor_text(ngx_http_request_t *r,
     ngx_mapi_ctx_t *ctx, ngx_str_t *s);
 static ngx_int_t ngx_mapi_variable_code(ngx_http_request_t *r,
+    ngx_mapi_ctx_t *ctx, ngx_str_t *s);
+static ngx_int_t ngx_mapi_variable_session_text(ngx_http_request_t *r,
     ngx_mapi_ctx_t *ctx, ngx_str_t *s);
 
 
@@ -64,6 +67,9 @@ static ngx_http_variable_t  ngx_mapi_variables[] = {
 
     { ngx_string("mapi_response_code"), NULL, ngx_mapi_variable,
       ngx_mapi_variable_response_code, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("mapi_session"), NULL, ngx_mapi_variable,
+      ngx_mapi_variable_session, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     ngx_http_null_variable
 };
@@ -258,6 +264,10 @@ ngx_mapi_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v,
     case ngx_mapi_variable_response_code:
         rc = ngx_mapi_variable_code(r, ctx, &s);
         break;
+
+    case ngx_mapi_variable_session:
+        rc = ngx_mapi_variable_session_text(r, ctx, &s);
+        break;
     }
 
     if (rc != NGX_OK) {
@@ -377,6 +387,29 @@ ngx_mapi_variable_code(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     if (code) {
         *s = *code;
     }
+
+    return NGX_OK;
+}
+
+
+/* the first half of the key: enough to find rows that belong together */
+
+static ngx_int_t
+ngx_mapi_variable_session_text(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
+    ngx_str_t *s)
+{
+    mapi_session_key_t  key;
+
+    if (ngx_mapi_session_find(r->main, ctx, &key) != NGX_OK) {
+        return NGX_OK;
+    }
+
+    s->data = ngx_pnalloc(r->pool, 16);
+    if (s->data == NULL) {
+        return NGX_ERROR;
+    }
+
+    s->len = ngx_sprintf(s->data, "%016xL", key.h[0]) - s->data;
 
     return NGX_OK;
 }

@@ -5,18 +5,28 @@
 
 
 #include "ngx_mapi_health.h"
+#include "ngx_mapi_session.h"
 
 
 /*
  * mapi_zone: what the workers share and a reload keeps.  No pointer in it
- * leads out of it, and its only lock is the slab pool's mutex, which the
- * master frees when a worker dies.
+ * leads out of it, and its only locks are mutexes of slab pools, which the
+ * master frees when a worker dies.  It frees no other: so the parts of the
+ * session table, each with a mutex, are zones of nginx too, NAME/1 and so on.
+ *
+ * A quarter is for what changes seldom, the rest is for sessions.
  */
 
-#define NGX_MAPI_ZONE_MIN  (8 * ngx_pagesize)
+#define NGX_MAPI_ZONE_LEAST  (8 * ngx_pagesize)
+#define NGX_MAPI_ZONE_MIN    (2 * NGX_MAPI_ZONE_LEAST)
 
 
 static ngx_int_t ngx_mapi_zone_init(ngx_shm_zone_t *shm_zone, void *data);
+static ngx_int_t ngx_mapi_zone_add_parts(ngx_conf_t *cf,
+    ngx_mapi_main_conf_t *mmcf, ngx_str_t *name, size_t size);
+static ngx_int_t ngx_mapi_zone_init_part(ngx_shm_zone_t *shm_zone,
+    void *data);
+static ngx_int_t ngx_mapi_zone_name(ngx_shm_zone_t *shm_zone);
 
 
 char *
@@ -24,6 +34,7 @@ ngx_mapi_set_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_mapi_main_conf_t *mmcf = conf;
 
+    size_t      own;
     ssize_t     size;
     ngx_str_t  *value;
 
@@ -37,7 +48,7 @@ ngx_mapi_set_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     if (size == NGX_ERROR) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid size \"%V\" of zone \"%V\": write \"1m\"",
+                           "invalid size \"%V\" of zone \"%V\": write \"10m\"",
                            &value[2], &value[1]);
         return NGX_CONF_ERROR;
     }
@@ -45,11 +56,14 @@ ngx_mapi_set_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     if (size < (ssize_t) NGX_MAPI_ZONE_MIN) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "size \"%V\" of zone \"%V\" is too small: write "
-                           "\"1m\"", &value[2], &value[1]);
+                           "\"10m\"", &value[2], &value[1]);
         return NGX_CONF_ERROR;
     }
 
-    mmcf->shm_zone = ngx_shared_memory_add(cf, &value[1], size,
+    own = ngx_max((size_t) size / 4, NGX_MAPI_ZONE_LEAST);
+    own = ngx_align(own, ngx_pagesize);
+
+    mmcf->shm_zone = ngx_shared_memory_add(cf, &value[1], own,
                                            &ngx_mapi_module);
     if (mmcf->shm_zone == NULL) {
         return NGX_CONF_ERROR;
@@ -63,6 +77,10 @@ ngx_mapi_set_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     mmcf->shm_zone->init = ngx_mapi_zone_init;
     mmcf->shm_zone->data = mmcf;
+
+    if (ngx_mapi_zone_add_parts(cf, mmcf, &value[1], size - own) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
 
     return NGX_CONF_OK;
 }
@@ -106,17 +124,9 @@ ngx_mapi_zone_init(ngx_shm_zone_t *shm_zone, void *data)
         return NGX_ERROR;
     }
 
-    shpool->log_ctx = ngx_slab_alloc(shpool, sizeof(" in mapi_zone \"\"")
-                                             + shm_zone->shm.name.len);
-    if (shpool->log_ctx == NULL) {
+    if (ngx_mapi_zone_name(shm_zone) != NGX_OK) {
         return NGX_ERROR;
     }
-
-    ngx_sprintf(shpool->log_ctx, " in mapi_zone \"%V\"%Z",
-                &shm_zone->shm.name);
-
-    /* what does not fit is said in our own words */
-    shpool->log_nomem = 0;
 
     ngx_queue_init(&zone->health);
 
@@ -129,6 +139,130 @@ ngx_mapi_zone_init(ngx_shm_zone_t *shm_zone, void *data)
     shpool->data = zone;
     mmcf->zone = zone;
     mmcf->cycle = ++zone->cycle;
+
+    return NGX_OK;
+}
+
+
+/* few parts where there is little, so that none is too small to be of use */
+
+static ngx_int_t
+ngx_mapi_zone_add_parts(ngx_conf_t *cf, ngx_mapi_main_conf_t *mmcf,
+    ngx_str_t *name, size_t size)
+{
+    size_t                    each;
+    ngx_str_t                 part_name;
+    ngx_uint_t                i, n;
+    ngx_mapi_sessions_t      *sessions;
+    ngx_mapi_session_part_t  *part;
+
+    n = ngx_min(size / NGX_MAPI_ZONE_LEAST, NGX_MAPI_SESSION_PARTS);
+    n = ngx_max(n, 1);
+    each = size / n / ngx_pagesize * ngx_pagesize;
+
+    sessions = ngx_pcalloc(cf->pool, sizeof(ngx_mapi_sessions_t));
+    if (sessions == NULL) {
+        return NGX_ERROR;
+    }
+
+    sessions->nparts = n;
+
+    for (i = 0; i < n; i++) {
+        part = &sessions->part[i];
+
+        part_name.data = ngx_pnalloc(cf->pool, name->len + 1 + NGX_INT_T_LEN);
+        if (part_name.data == NULL) {
+            return NGX_ERROR;
+        }
+
+        part_name.len = ngx_sprintf(part_name.data, "%V/%ui", name, i + 1)
+                        - part_name.data;
+
+        part->shm_zone = ngx_shared_memory_add(cf, &part_name, each,
+                                               &ngx_mapi_module);
+        if (part->shm_zone == NULL) {
+            return NGX_ERROR;
+        }
+
+        part->shm_zone->init = ngx_mapi_zone_init_part;
+        part->shm_zone->data = part;
+    }
+
+    mmcf->sessions = sessions;
+
+    return NGX_OK;
+}
+
+
+/* all of it is one table: nothing is allocated in it later */
+
+static ngx_int_t
+ngx_mapi_zone_init_part(ngx_shm_zone_t *shm_zone, void *data)
+{
+    ngx_mapi_session_part_t *old = data;
+
+    void                     *block;
+    size_t                    size;
+    ngx_slab_pool_t          *shpool;
+    ngx_mapi_session_part_t  *part;
+
+    part = shm_zone->data;
+
+    if (old) {
+        part->table = old->table;
+        part->shpool = old->shpool;
+        return NGX_OK;
+    }
+
+    shpool = (ngx_slab_pool_t *) shm_zone->shm.addr;
+
+    part->shpool = shpool;
+
+    if (shm_zone->shm.exists) {
+        part->table = shpool->data;
+        return NGX_OK;
+    }
+
+    if (ngx_mapi_zone_name(shm_zone) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    size = shpool->pfree * ngx_pagesize;
+
+    block = ngx_slab_alloc(shpool, size);
+    if (block == NULL) {
+        return NGX_ERROR;
+    }
+
+    part->table = mapi_session_table_init(block, size);
+    if (part->table == NULL) {
+        return NGX_ERROR;
+    }
+
+    shpool->data = part->table;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_mapi_zone_name(ngx_shm_zone_t *shm_zone)
+{
+    ngx_slab_pool_t  *shpool;
+
+    shpool = (ngx_slab_pool_t *) shm_zone->shm.addr;
+
+    shpool->log_ctx = ngx_slab_alloc(shpool, sizeof(" in mapi_zone \"\"")
+                                             + shm_zone->shm.name.len);
+    if (shpool->log_ctx == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_sprintf(shpool->log_ctx, " in mapi_zone \"%V\"%Z",
+                &shm_zone->shm.name);
+
+    /* what does not fit is said in our own words */
+    shpool->log_nomem = 0;
 
     return NGX_OK;
 }
