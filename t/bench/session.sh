@@ -4,8 +4,8 @@
 # docs/benchmarks.md.
 #
 #   BENCH_SESSIONS   in the table (default 20000)
-#   BENCH_SECONDS    of CPU time for each run of the table alone, and of load
-#                    (default 1)
+#   BENCH_SECONDS    of CPU time for each run of the table alone (default 1)
+#   BENCH_LOAD       seconds of load for two workers (default 10)
 #   BENCH_ROUNDS     runs of each kind, of which the median counts (default 3)
 
 set -euo pipefail
@@ -20,6 +20,7 @@ VARIANTS=mapi
 SESSIONS=${BENCH_SESSIONS:-20000}
 SECONDS_EACH=${BENCH_SECONDS:-1}
 ROUNDS=${BENCH_ROUNDS:-3}
+LOAD=${BENCH_LOAD:-10}
 CONNECTIONS=64
 
 
@@ -143,9 +144,9 @@ for i in range(int(sys.argv[1])): print(uuid.uuid4())' \
         python3 "$HERE/routing-client.py" "$FRONT" "$RUN/mailboxes" \
             "$SESSIONS" --save "$RUN/keys" >&2
 
-    say "load: $CONNECTIONS connections, $SECONDS_EACH s"
+    say "load: $CONNECTIONS connections, $LOAD s"
     BENCH_TEMPLATE=$RUN/execute BENCH_KEYS=$RUN/keys \
-        wrk -t 1 -c "$CONNECTIONS" -d "${SECONDS_EACH}s" --timeout 60s \
+        wrk -t 1 -c "$CONNECTIONS" -d "${LOAD}s" --timeout 60s \
             -s "$HERE/routing.lua" "http://127.0.0.1:$FRONT" \
         > "$RUN/wrk" 2>&1
 

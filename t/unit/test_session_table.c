@@ -619,6 +619,21 @@ test_full(void **state)
     assert_false(has(t, 1000));
 
     unit_edge_destroy(&e);
+
+    /* who is over makes room before anybody is forgotten */
+
+    t = table(&e, 65536);
+
+    for (i = 0; i < n; i++) {
+        opens(t, i);
+    }
+
+    pass(15 * MINUTE);
+    opens(t, n);
+    assert_int_equal(totals(t).ended[mapi_session_by_space], 0);
+    assert_int_equal(totals(t).ended[mapi_session_by_timeout], n);
+
+    unit_edge_destroy(&e);
 }
 
 
