@@ -598,13 +598,6 @@ mapi_session_insert(mapi_session_table_t *t, const mapi_session_key_t *key,
 
 
 void
-mapi_session_table_warm(mapi_session_table_t *t)
-{
-    mapi_session_fetch(t);
-}
-
-
-void
 mapi_session_table_warm_bucket(mapi_session_table_t *t,
     const mapi_session_key_t *key)
 {
@@ -630,6 +623,32 @@ mapi_session_table_warm_entry(mapi_session_table_t *t,
 
     mapi_session_fetch(p);
     mapi_session_fetch(&mapi_session_links(t)[i - 1]);
+}
+
+
+void
+mapi_session_table_warm_op(mapi_session_table_t *t,
+    const mapi_session_key_t *key)
+{
+    uint32_t        i;
+    unsigned        at;
+    unsigned char  *p;
+
+    i = __atomic_load_n(&mapi_session_bucket(t, key)->first,
+                        __ATOMIC_RELAXED);
+
+    if (i == 0 || i > t->size) {
+        return;
+    }
+
+    at = __atomic_load_n(&mapi_session_entry(t, i)->at_completed,
+                         __ATOMIC_RELAXED)
+         % MAPI_SESSION_COMPLETED;
+
+    p = (unsigned char *) &mapi_session_entry(t, i)->completed[at];
+
+    mapi_session_fetch(p);
+    mapi_session_fetch(p + sizeof(mapi_session_op_t) - 1);
 }
 
 

@@ -74,10 +74,11 @@ void mapi_session_table_open(mapi_session_table_t *t,
  * will read, so that nobody waits for it and the lock is held for less.  What
  * they read may be changing and decides nothing.
  */
-void mapi_session_table_warm(mapi_session_table_t *t);
 void mapi_session_table_warm_bucket(mapi_session_table_t *t,
     const mapi_session_key_t *key);
 void mapi_session_table_warm_entry(mapi_session_table_t *t,
+    const mapi_session_key_t *key);
+void mapi_session_table_warm_op(mapi_session_table_t *t,
     const mapi_session_key_t *key);
 
 /*

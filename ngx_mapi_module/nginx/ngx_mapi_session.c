@@ -99,14 +99,15 @@ ngx_mapi_set_session_timeout(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 void
 ngx_mapi_session_warm(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
 {
-    ngx_mapi_sessions_t  *sessions;
+    ngx_mapi_sessions_t      *sessions;
+    ngx_mapi_session_part_t  *part;
 
     sessions = ngx_mapi_sessions(r);
 
     if (sessions && !ctx->observe && ctx->session_cookie.len) {
         ngx_mapi_session_own_key(r, ctx);
-        mapi_session_table_warm(ngx_mapi_session_part(sessions,
-                                                      &ctx->session)->table);
+        part = ngx_mapi_session_part(sessions, &ctx->session);
+        mapi_session_table_warm_bucket(part->table, &ctx->session);
     }
 }
 
@@ -116,9 +117,10 @@ ngx_mapi_session_warm(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
 void
 ngx_mapi_session_answer(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
 {
-    ngx_str_t             cookie;
-    ngx_http_upstream_t  *u;
-    ngx_mapi_sessions_t  *sessions;
+    ngx_str_t                 cookie;
+    ngx_http_upstream_t      *u;
+    ngx_mapi_sessions_t      *sessions;
+    ngx_mapi_session_part_t  *part;
 
     ctx->answered = 1;
 
@@ -153,9 +155,8 @@ ngx_mapi_session_answer(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
         return;
     }
 
-    mapi_session_table_warm_bucket(ngx_mapi_session_part(sessions,
-                                                         &ctx->session)->table,
-                                   &ctx->session);
+    part = ngx_mapi_session_part(sessions, &ctx->session);
+    mapi_session_table_warm_entry(part->table, &ctx->session);
 }
 
 
@@ -293,7 +294,7 @@ ngx_mapi_session_end(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
     ngx_mapi_session_own_key(r, ctx);
 
     part = ngx_mapi_session_part(sessions, &ctx->session);
-    mapi_session_table_warm_entry(part->table, &ctx->session);
+    mapi_session_table_warm_op(part->table, &ctx->session);
 
     op.duration = ngx_mapi_session_duration(r);
     op.pending = ctx->watch ? ctx->watch->stream.pending : 0;

@@ -685,6 +685,7 @@ test_forged(void **state)
     for (i = 0; i < 1000000; i++) {
         key = key_of(1000 + i);
         mapi_session_table_warm_entry(t, &key);
+        mapi_session_table_warm_op(t, &key);
         assert_false(has(t, 1000 + i));
         assert_int_equal(does(t, 1000 + i, op), MAPI_DECLINED);
         assert_int_equal(begins(t, 1000 + i, op), MAPI_DECLINED);
@@ -869,6 +870,7 @@ test_damage(void **state)
 
             key = key_of(n);
             mapi_session_table_warm_entry(t, &key);
+            mapi_session_table_warm_op(t, &key);
         }
 
         (void) count_by_scan(t);
