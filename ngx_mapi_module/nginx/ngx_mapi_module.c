@@ -149,7 +149,7 @@ ngx_mapi_take_road(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     ctx->cas_error = NULL;
     ctx->reason = ngx_mapi_reason_none;
 
-    if (ctx->watch == NULL && ngx_mapi_record_wanted(mlcf)) {
+    if (ctx->watch == NULL && ngx_mapi_record_wanted(r, mlcf)) {
         ctx->watch = ngx_mapi_watch_create(r);
     }
 

@@ -693,7 +693,8 @@ void ngx_mapi_page(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
 
 /* record: the last step, when the request is over */
 ngx_int_t ngx_mapi_record_init(ngx_conf_t *cf);
-ngx_uint_t ngx_mapi_record_wanted(ngx_mapi_loc_conf_t *mlcf);
+ngx_uint_t ngx_mapi_record_wanted(ngx_http_request_t *r,
+    ngx_mapi_loc_conf_t *mlcf);
 
 /* log: the request's row; ctx is NULL if it was refused before the road */
 void ngx_mapi_log_request(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,

@@ -34,9 +34,13 @@ ngx_mapi_record_init(ngx_conf_t *cf)
 /* does anybody want to know how the requests of this location went? */
 
 ngx_uint_t
-ngx_mapi_record_wanted(ngx_mapi_loc_conf_t *mlcf)
+ngx_mapi_record_wanted(ngx_http_request_t *r, ngx_mapi_loc_conf_t *mlcf)
 {
-    return mlcf->log != NULL;
+    ngx_mapi_main_conf_t  *mmcf;
+
+    mmcf = ngx_http_get_module_main_conf(r, ngx_mapi_module);
+
+    return mlcf->log || mmcf->zone;
 }
 
 
