@@ -1752,6 +1752,28 @@ low address bits of "192.0.2.7/24" are meaningless
 
 
 
+=== TEST 190: a page by somebody else
+--- http_config eval
+$::Good . 'mapi_page exchange;'
+--- config eval
+::road('')
+--- must_die
+--- error_log
+invalid value "exchange"
+
+
+
+=== TEST 191: a page by two
+--- http_config eval
+$::Good
+--- config eval
+::road("mapi_page local;\nmapi_page proxy;")
+--- must_die
+--- error_log
+"mapi_page" directive is duplicate
+
+
+
 === TEST 124: status without a zone
 --- http_config eval
 $::Good . ''

@@ -51,6 +51,13 @@ static ngx_conf_enum_t  ngx_mapi_affinities[] = {
 };
 
 
+static ngx_conf_enum_t  ngx_mapi_makers[] = {
+    { ngx_string("proxy"), ngx_mapi_maker_proxy },
+    { ngx_string("local"), ngx_mapi_maker_local },
+    { ngx_null_string, 0 }
+};
+
+
 static ngx_conf_enum_t  ngx_mapi_headers[] = {
     { ngx_string("on"), ngx_mapi_headers_on },
     { ngx_string("off"), ngx_mapi_headers_off },
@@ -152,6 +159,13 @@ ngx_command_t  ngx_mapi_commands[] = {
       NGX_HTTP_MAIN_CONF_OFFSET,
       0,
       NULL },
+
+    { ngx_string("mapi_page"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_enum_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_mapi_loc_conf_t, maker),
+      &ngx_mapi_makers },
 
     { ngx_string("mapi_server_name"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_CONF_TAKE1,
@@ -293,6 +307,7 @@ ngx_mapi_create_loc_conf(ngx_conf_t *cf)
     conf->headers = NGX_CONF_UNSET_UINT;
     conf->forwarded_for = NGX_CONF_UNSET_UINT;
     conf->log = NGX_CONF_UNSET_PTR;
+    conf->maker = NGX_CONF_UNSET_UINT;
 
     return conf;
 }
@@ -394,6 +409,8 @@ ngx_mapi_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_uint_value(conf->affinity, prev->affinity,
                               ngx_mapi_affinity_auto);
     ngx_conf_merge_ptr_value(conf->log, prev->log, NULL);
+    ngx_conf_merge_uint_value(conf->maker, prev->maker, ngx_mapi_maker_proxy);
+
     ngx_conf_merge_uint_value(conf->headers, prev->headers,
                               ngx_mapi_headers_on);
     ngx_conf_merge_uint_value(conf->forwarded_for, prev->forwarded_for,

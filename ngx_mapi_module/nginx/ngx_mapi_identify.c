@@ -83,6 +83,12 @@ ngx_mapi_identify(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
 
     ngx_mapi_locate_warm(r, ctx);
 
+    if (ctx->show > ngx_mapi_show_page
+        && ngx_mapi_debug_note(r, ctx) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
     if (ngx_mapi_read_headers(r, ctx) != NGX_OK) {
         return NGX_ERROR;
     }

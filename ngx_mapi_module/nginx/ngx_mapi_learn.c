@@ -38,6 +38,8 @@ struct ngx_mapi_learned_s {
 
 static ngx_uint_t ngx_mapi_learn_key(ngx_mapi_ctx_t *ctx,
     ngx_mapi_zone_t *zone, uint64_t *key);
+static ngx_int_t ngx_mapi_learn_read(ngx_mapi_zone_t *zone, uint64_t *key,
+    ngx_mapi_learned_t *copy);
 static ngx_mapi_learned_t *ngx_mapi_learn_bucket(ngx_mapi_zone_t *zone,
     uint64_t *key);
 static ngx_int_t ngx_mapi_learn_server(ngx_mapi_srv_conf_t *mscf,
@@ -123,9 +125,8 @@ void
 ngx_mapi_learn_find(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
 {
     uint64_t               key[3];
-    ngx_uint_t             i, number;
     ngx_mapi_zone_t       *zone;
-    ngx_mapi_learned_t    *slot, copy;
+    ngx_mapi_learned_t     copy;
     ngx_mapi_main_conf_t  *mmcf;
 
     ctx->learned = -1;
@@ -136,10 +137,49 @@ ngx_mapi_learn_find(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
     if (zone == NULL || zone->nlearned == 0
         || ctx->mscf->type == ngx_mapi_upstream_owner
         || ctx->mscf->type == ngx_mapi_upstream_none
-        || !ngx_mapi_learn_key(ctx, zone, key))
+        || !ngx_mapi_learn_key(ctx, zone, key)
+        || ngx_mapi_learn_read(zone, key, &copy) != NGX_OK)
     {
         return;
     }
+
+    if (copy.said == ctx->said) {
+        ctx->learned = ngx_mapi_learn_server(ctx->mscf, copy.server);
+        return;
+    }
+
+    /* the directory has changed its mind since, and knows better */
+
+    ngx_mapi_learn_write(mmcf, key, 0, 0);
+}
+
+
+time_t
+ngx_mapi_learn_since(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
+{
+    uint64_t               key[3];
+    ngx_mapi_learned_t     copy;
+    ngx_mapi_main_conf_t  *mmcf;
+
+    mmcf = ngx_http_get_module_main_conf(r, ngx_mapi_module);
+
+    if (ctx->learned < 0
+        || !ngx_mapi_learn_key(ctx, mmcf->zone, key)
+        || ngx_mapi_learn_read(mmcf->zone, key, &copy) != NGX_OK)
+    {
+        return 0;
+    }
+
+    return copy.since;
+}
+
+
+static ngx_int_t
+ngx_mapi_learn_read(ngx_mapi_zone_t *zone, uint64_t *key,
+    ngx_mapi_learned_t *copy)
+{
+    ngx_uint_t           i, number;
+    ngx_mapi_learned_t  *slot;
 
     slot = ngx_mapi_learn_bucket(zone, key);
 
@@ -148,26 +188,19 @@ ngx_mapi_learn_find(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
         number = slot->number;
         ngx_memory_barrier();
 
-        copy = *slot;
+        *copy = *slot;
 
         ngx_memory_barrier();
 
-        if ((number & 1) || slot->number != number
-            || ngx_memcmp(copy.key, key, sizeof(copy.key)) != 0)
+        if (!(number & 1)
+            && slot->number == number
+            && ngx_memcmp(copy->key, key, sizeof(copy->key)) == 0)
         {
-            continue;
+            return NGX_OK;
         }
-
-        if (copy.said == ctx->said) {
-            ctx->learned = ngx_mapi_learn_server(ctx->mscf, copy.server);
-            return;
-        }
-
-        /* the directory has changed its mind since, and knows better */
-
-        ngx_mapi_learn_write(mmcf, key, 0, 0);
-        return;
     }
+
+    return NGX_DECLINED;
 }
 
 

@@ -9,8 +9,6 @@
 #include "mapi_directory_format.h"
 
 
-static mapi_directory_t *ngx_mapi_directory(ngx_mapi_main_conf_t *mmcf,
-    ngx_log_t *log);
 static void ngx_mapi_locate_mailbox(ngx_http_request_t *r,
     ngx_mapi_ctx_t *ctx, mapi_directory_t *d);
 static void ngx_mapi_locate_keep(ngx_http_request_t *r, ngx_str_t *dst,
@@ -95,9 +93,7 @@ ngx_mapi_locate_warm_again(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
 }
 
 
-/* begins the transaction; NULL if there is no directory that can be used */
-
-static mapi_directory_t *
+mapi_directory_t *
 ngx_mapi_directory(ngx_mapi_main_conf_t *mmcf, ngx_log_t *log)
 {
     int               rc;

@@ -149,6 +149,9 @@ ngx_mapi_take_road(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     ctx->cas_error = NULL;
     ctx->reason = ngx_mapi_reason_none;
 
+    ctx->show = (r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD))
+                ? ngx_mapi_endpoint_page_wanted(r, ctx) : ngx_mapi_show_none;
+
     if (ctx->watch == NULL && ngx_mapi_record_wanted(r, mlcf)) {
         ctx->watch = ngx_mapi_watch_create(r);
     }
@@ -178,6 +181,11 @@ ngx_mapi_take_road(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     }
 
     ngx_mapi_learn_find(r, ctx);
+
+    if (ctx->show != ngx_mapi_show_none) {
+        return ngx_mapi_endpoint_page(r, ctx) == NGX_OK
+               ? NGX_DECLINED : NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
 
     if (ctx->mscf->reject
         && ctx->auth.token.len

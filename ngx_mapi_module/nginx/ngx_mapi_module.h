@@ -188,6 +188,22 @@ typedef enum {
 } ngx_mapi_source_e;
 
 
+/* mapi_page */
+typedef enum {
+    ngx_mapi_maker_proxy = 0,
+    ngx_mapi_maker_local
+} ngx_mapi_maker_e;
+
+
+/* what a GET of an endpoint is answered with, if not by a server */
+typedef enum {
+    ngx_mapi_show_none = 0,
+    ngx_mapi_show_page,          /* as Exchange */
+    ngx_mapi_show_debug,
+    ngx_mapi_show_json
+} ngx_mapi_show_e;
+
+
 /*
  * A server of an upstream block: the host of its "server" line.  What the
  * directory says of it is refreshed by each worker for itself.
@@ -350,6 +366,8 @@ struct ngx_mapi_loc_conf_s {
     /* NULL where the location is not on the road */
     ngx_http_upstream_srv_conf_t  *upstream;
 
+    ngx_uint_t                 maker;         /* mapi_page */
+
     ngx_uint_t                 noticed;   /* of this worker: logged once */
     ngx_mapi_page_e            page;      /* of this worker: logged last */
 };
@@ -374,6 +392,8 @@ typedef struct {
     ngx_str_t                  session_cookie; /* a server's, never shown */
     mapi_auth_t                auth;           /* Authorization */
     ngx_mapi_source_e          source;
+    ngx_mapi_show_e            show;
+    ngx_array_t               *received;       /* see ngx_mapi_debug.h */
     unsigned                   rewritten:1;    /* by mapi_identity_rule */
     unsigned                   identified:1;
     unsigned                   observe:1;
@@ -508,6 +528,13 @@ void ngx_mapi_locate_warm_again(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
 /* locate: fills the directory's part of ctx; never fails the request */
 void ngx_mapi_locate(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
 
+/*
+ * Begins the one transaction of this worker's directory, which ends by
+ * mapi_directory_end(); NULL if there is no directory that can be used.
+ */
+mapi_directory_t *ngx_mapi_directory(ngx_mapi_main_conf_t *mmcf,
+    ngx_log_t *log);
+
 /* what status shows of the directory; texts are the request's copies */
 typedef struct {
     ngx_str_t                  path;          /* empty: there is none */
@@ -617,6 +644,10 @@ ngx_int_t ngx_mapi_learn_init_zone(ngx_slab_pool_t *shpool,
 void ngx_mapi_learn_init_process(ngx_cycle_t *cycle);
 uint64_t ngx_mapi_learn_said(ngx_mapi_main_conf_t *mmcf, mapi_str_t *server);
 void ngx_mapi_learn_find(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
+
+/* when ctx->learned was learned; 0 if it was not */
+time_t ngx_mapi_learn_since(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
+
 void ngx_mapi_learn(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
 void ngx_mapi_learn_compare(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
 
@@ -722,6 +753,17 @@ u_char *ngx_mapi_activity_id(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
 char *ngx_mapi_set_debug_allow(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 ngx_uint_t ngx_mapi_allowed(ngx_http_request_t *r);
+
+/*
+ * The page of an endpoint, by mapi_page and what the query asks for: whether
+ * one of ours answers a GET, and if so, that it does.
+ */
+ngx_mapi_show_e ngx_mapi_endpoint_page_wanted(ngx_http_request_t *r,
+    ngx_mapi_ctx_t *ctx);
+ngx_int_t ngx_mapi_endpoint_page(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
+
+/* notes the request's headers as they came, for the debug page */
+ngx_int_t ngx_mapi_debug_note(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
 
 /* status; check and init are about what cannot be seen any earlier */
 char *ngx_mapi_set_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);

@@ -149,7 +149,7 @@ ngx_mapi_rule(ngx_mapi_ctx_t *ctx)
         break;
     }
 
-    if (ctx->last_resort) {
+    if (ctx->last_resort && ctx->server >= 0) {
         return 6;
     }
 

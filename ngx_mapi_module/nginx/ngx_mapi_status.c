@@ -27,8 +27,6 @@ typedef struct {
 static ngx_int_t ngx_mapi_status_handler(ngx_http_request_t *r);
 static ngx_mapi_status_form_t *ngx_mapi_status_form(ngx_http_request_t *r,
     ngx_str_t *location);
-static ngx_int_t ngx_mapi_status_send(ngx_http_request_t *r,
-    ngx_mapi_status_form_t *form, ngx_mapi_text_t *t);
 static ngx_int_t ngx_mapi_status_gather(ngx_http_request_t *r,
     ngx_mapi_status_t *st);
 static ngx_int_t ngx_mapi_status_block(ngx_http_request_t *r,
@@ -212,7 +210,7 @@ ngx_mapi_status_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    return ngx_mapi_status_send(r, form, &text);
+    return ngx_mapi_text_send(r, &form->type, &text);
 }
 
 
@@ -242,9 +240,8 @@ ngx_mapi_status_form(ngx_http_request_t *r, ngx_str_t *location)
 }
 
 
-static ngx_int_t
-ngx_mapi_status_send(ngx_http_request_t *r, ngx_mapi_status_form_t *form,
-    ngx_mapi_text_t *t)
+ngx_int_t
+ngx_mapi_text_send(ngx_http_request_t *r, ngx_str_t *type, ngx_mapi_text_t *t)
 {
     ngx_http_complex_value_t  text;
 
@@ -266,7 +263,7 @@ ngx_mapi_status_send(ngx_http_request_t *r, ngx_mapi_status_form_t *form,
 
     ngx_str_set(&r->headers_out.charset, "utf-8");
 
-    return ngx_http_send_response(r, NGX_HTTP_OK, &form->type, &text);
+    return ngx_http_send_response(r, NGX_HTTP_OK, type, &text);
 }
 
 

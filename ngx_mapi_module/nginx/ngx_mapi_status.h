@@ -79,6 +79,10 @@ void ngx_mapi_text_json(ngx_mapi_text_t *t, ngx_str_t *s);  /* in quotes */
 void ngx_mapi_text_html(ngx_mapi_text_t *t, ngx_str_t *s);
 void ngx_mapi_text_label(ngx_mapi_text_t *t, ngx_str_t *s); /* Prometheus */
 
+/* answers with it: 200, to be kept by nobody, nothing loaded from elsewhere */
+ngx_int_t ngx_mapi_text_send(ngx_http_request_t *r, ngx_str_t *type,
+    ngx_mapi_text_t *t);
+
 
 void ngx_mapi_status_json(ngx_mapi_text_t *t, ngx_mapi_status_t *st);
 void ngx_mapi_status_metrics(ngx_mapi_text_t *t, ngx_mapi_status_t *st);
