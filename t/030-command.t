@@ -109,8 +109,9 @@ sub fresh {
 check('no verb', [], 2, '', qr/^usage:/);
 check('help', ['--help'], 0, qr/Exit codes/, '');
 check("help of $_", [$_, '--help'], 0, qr/^usage: mapi-directory.* $_/, '')
-    for qw(import lookup move server node list check stats);
-check('unknown verb', ['-d', $d, 'why', 'x'], 2, '', qr/unknown verb "why"/);
+    for qw(import lookup move server node list check stats why);
+check('unknown verb', ['-d', $d, 'whence', 'x'], 2, '',
+      qr/unknown verb "whence"/);
 check('unknown option', ['-d', $d, 'import', '--quick'], 2, '',
       qr/unknown option --quick/);
 check('option of another verb', ['-d', $d, 'lookup', '--force', 'x'], 2, '',

@@ -53,6 +53,7 @@ int cmd_node(cmd_options_t *opt);
 int cmd_list(cmd_options_t *opt);
 int cmd_check(cmd_options_t *opt);
 int cmd_stats(cmd_options_t *opt);
+int cmd_why(cmd_options_t *opt);
 
 
 /* to standard error, with a newline */

@@ -34,6 +34,7 @@ typedef struct {
 typedef struct {
     cmd_http_t      *http;
     cmd_http_url_t   url;
+    const char      *headers;
     int              fd;
     int64_t          deadline; /* in ms */
     char            *data;     /* head and body, as they came */
@@ -68,6 +69,13 @@ static int64_t cmd_http_now(void);
 int
 cmd_http_get(cmd_http_t *http, const char *url)
 {
+    return cmd_http_ask(http, url, "");
+}
+
+
+int
+cmd_http_ask(cmd_http_t *http, const char *url, const char *headers)
+{
     int              rc;
     cmd_http_call_t  call;
 
@@ -75,6 +83,7 @@ cmd_http_get(cmd_http_t *http, const char *url)
     memset(&call, 0, sizeof(cmd_http_call_t));
 
     call.http = http;
+    call.headers = headers;
     call.fd = -1;
     call.deadline = cmd_http_now() + CMD_HTTP_SECONDS * 1000;
 
@@ -309,9 +318,14 @@ cmd_http_send(cmd_http_call_t *call)
                  "GET %s%s HTTP/1.1\r\n"
                  "Host: %.*s\r\n"
                  "User-Agent: mapi-directory\r\n"
+                 "%s"
                  "Connection: close\r\n\r\n",
                  *u->path == '/' ? "" : "/", u->path,
-                 (int) u->authority_len, u->authority);
+                 (int) u->authority_len, u->authority, call->headers);
+
+    if (n < 0 || (size_t) n >= sizeof(buf)) {
+        return cmd_http_fail(call, "the request is too long");
+    }
 
     for (p = buf; n > 0; n -= (int) sent, p += sent) {
 

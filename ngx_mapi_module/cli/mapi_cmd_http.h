@@ -35,6 +35,9 @@ typedef struct {
  * To be freed in any case.
  */
 int cmd_http_get(cmd_http_t *http, const char *url);
+
+/* the same with more header lines, each with its CRLF */
+int cmd_http_ask(cmd_http_t *http, const char *url, const char *headers);
 void cmd_http_free(cmd_http_t *http);
 
 

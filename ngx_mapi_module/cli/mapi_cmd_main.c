@@ -37,6 +37,7 @@ static const char  cmd_help[] =
     "  list     print mailboxes, databases or servers\n"
     "  check    look for mistakes in the directory and its files\n"
     "  stats    sizes and counts, and what a front end has to do\n"
+    "  why      which server serves a mailbox, and why\n"
     "\n"
     "  -d, --directory DIR   the folder of the directory\n"
     "  --help                this text; VERB --help tells more\n"
@@ -120,7 +121,17 @@ static const cmd_verb_t  cmd_verbs[] = {
       "--url also what a front end has counted: URL is its mapi_status and\n"
       "\"/api\", as http://127.0.0.1/mapi-status/api.  For each server it\n"
       "tells what is left there: requests, hanging polls among them, and pins\n"
-      "(private connections).\n" }
+      "(private connections).\n" },
+
+    { "why", cmd_why, 1, 1, " --format --url ",
+      "usage: mapi-directory why IDENTITY --url URL [--format json]\n"
+      "\n"
+      "Asks a front end which server serves a mailbox, and why: its debug page,\n"
+      "in a terminal.  IDENTITY is a GUID (of a mailbox or archive),\n"
+      "GUID@domain, an SMTP address, a UserPrincipalName, DOMAIN\\user or user.\n"
+      "URL is that of the front end, as http://127.0.0.1/, which has to have\n"
+      "this machine in mapi_debug_allow.  Exit code 1 if no server can serve\n"
+      "the mailbox.\n" }
 };
 
 #define CMD_NVERBS  (sizeof(cmd_verbs) / sizeof(cmd_verbs[0]))
@@ -492,7 +503,7 @@ main(int argc, char **argv)
         return CMD_USAGE;
     }
 
-    if (opt.directory == NULL && opt.url == NULL) {
+    if (opt.directory == NULL && opt.url == NULL && verb->run != cmd_why) {
         cmd_say("%s: give the directory's folder with -d DIR", verb->name);
         return CMD_USAGE;
     }
