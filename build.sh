@@ -33,8 +33,8 @@ usage()
 usage: ./build.sh VERB [OPTIONS] [ARGUMENTS]
 
   deps [GROUP...]     install the Debian packages that are missing
-                      (groups: build test rig bench sanitize fuzz; starts
-                      no service; default: build test rig)
+                      (groups: build test rig browser bench sanitize fuzz;
+                      starts no service; default: build test rig)
   build               ngx_mapi_module.so, ngx_mapi_mailbox_module.so and
                       mapi-directory in build/, for the installed nginx
   demo [--once]       three emulated mailbox servers and the front end
