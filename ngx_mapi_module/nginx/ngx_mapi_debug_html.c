@@ -52,11 +52,12 @@ static char  *ngx_mapi_html_style[] = {
     "h2{font-size:1.3rem;border-bottom:1px solid #8888;margin:2rem 0 .5rem}"
     "\r\n"
     "h3{font-size:1rem;margin:1.2rem 0 .3rem}\r\n"
-    "p{margin:.3rem 0}\r\n",
+    "p{margin:.6rem 0}\r\n",
 
-    "table{border-collapse:collapse;display:block;overflow-x:auto;border:0}"
+    "table{border-collapse:collapse;display:block;overflow-x:auto;border:0;"
+    "font-size:.85rem}"
     "\r\n"
-    "th,td{border:1px solid #8888;padding:.15rem .5rem;text-align:left;"
+    "th,td{border:1px solid #8888;padding:.15rem .4rem;text-align:left;"
     "vertical-align:top;overflow-wrap:normal}\r\n"
     "th{background:#8882}\r\n"
     "td:last-child{overflow-wrap:anywhere;min-width:9rem}\r\n",
