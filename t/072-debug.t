@@ -528,7 +528,8 @@ front_end("mapi;\n%SERVERS%\nmapi_health_check plain interval=1s;",
     stop_nginx($front);
     undef $front;
     front_end('', server => "underscores_in_headers on;\n"
-                            . "mapi_page local;");
+                            . "mapi_page local;\n"
+                            . "mapi_log %PREFIX%/rows flush=100ms;");
 
     for my $query ('mapidebug=yes', 'mapidebug=json', 'showdebug=yes',
                    'showdebug=full', 'showdebug=json', 'x=y')
@@ -560,6 +561,13 @@ front_end("mapi;\n%SERVERS%\nmapi_health_check plain interval=1s;",
 
     my @lines = grep { /\Q$mark/ && !/\[debug\]/ } split /\n/, log_of($front);
     is_deeply(\@lines, [], '... and not in the log');
+
+    my $rows = '';
+
+    wait_for { $rows = join '', map { slurp($_) }
+                                grep { -f } glob("$front->{prefix}/rows/*");
+               $rows =~ /emsmdb/ };
+    unlike($rows, qr/\Q$mark/, '... nor in the rows of the other one');
 
     my $page = shown(mailbox(1), undef, @headers);
     my %removed = map { $_->{name} => 1 } @{ $page->{headers}{removed} };
