@@ -260,16 +260,18 @@ front_end('', alive => [ 11, 13 ]);
     happens($page, 2);
 }
 
-front_end("mapi owner;\n%SERVERS%");
-state('EX2', 'draining');
-{
+for my $mode ('owner', 'direct') {
+    front_end("mapi $mode;\n%SERVERS%");
+    state('EX2', 'draining');
+
     my $page = shown(mailbox(2));
 
-    decided($page, 3, 'ex2.contoso.com', qr/; it is draining, but nobody else can serve the mailbox \("mapi owner"\)\.$/,
-            'owner');
+    decided($page, 3, 'ex2.contoso.com', qr/; it is draining, but nobody else can serve the mailbox \("mapi $mode"\)\.$/,
+            $mode);
+    is($page->{routing}{upstream}{mode}, $mode, '... the mode');
     happens($page, 2);
+    state('EX2', 'active');
 }
-state('EX2', 'active');
 
 
 # rule 5
@@ -762,7 +764,7 @@ front_end("hash \$uri;\n%SERVERS%", mapi => 'observe');
     decided($page, 3, 'ex2.contoso.com', qr/^Rule 3/,
             'observe, another method');
     is_deeply($page->{routing}{addresses}, [], '... whose peers are its own');
-    is($page->{routing}{upstream}{mode}, 'without "mapi"', '... and says so');
+    is($page->{routing}{upstream}{mode}, 'none', '... and says so');
 }
 
 stop_nginx($front);

@@ -107,8 +107,6 @@ void ngx_mapi_debug_sentence(ngx_mapi_tree_t *tree, ngx_mapi_node_t *routing);
 void ngx_mapi_debug_headers(ngx_mapi_tree_t *tree);
 void ngx_mapi_debug_sessions(ngx_mapi_tree_t *tree);
 
-ngx_str_t *ngx_mapi_debug_state(ngx_uint_t state);
-
 /* writing */
 void ngx_mapi_write_html(ngx_mapi_text_t *t, ngx_mapi_tree_t *tree,
     ngx_uint_t debug);

@@ -57,13 +57,6 @@ static ngx_str_t  ngx_mapi_debug_sources[] = {
 };
 
 
-static ngx_str_t  ngx_mapi_debug_states[] = {
-    ngx_string("active"),
-    ngx_string("draining"),
-    ngx_string("offline")
-};
-
-
 static ngx_str_t  ngx_mapi_debug_affinities[] = {
     ngx_string("off"),
     ngx_string("on"),
@@ -86,13 +79,6 @@ static ngx_str_t  ngx_mapi_debug_pin_states[] = {
 
 
 static ngx_str_t  ngx_mapi_debug_realip = ngx_string("realip_remote_addr");
-
-
-ngx_str_t *
-ngx_mapi_debug_state(ngx_uint_t state)
-{
-    return &ngx_mapi_debug_states[state];
-}
 
 
 void
@@ -193,7 +179,6 @@ ngx_mapi_debug_identity(ngx_mapi_tree_t *tree, ngx_mapi_node_t *routing)
 static void
 ngx_mapi_debug_upstream(ngx_mapi_tree_t *tree, ngx_mapi_node_t *routing)
 {
-    char                 *mode;
     ngx_mapi_ctx_t       *ctx;
     ngx_mapi_node_t      *group;
     ngx_mapi_srv_conf_t  *mscf;
@@ -201,25 +186,12 @@ ngx_mapi_debug_upstream(ngx_mapi_tree_t *tree, ngx_mapi_node_t *routing)
     ctx = tree->ctx;
     mscf = ctx->mscf;
 
-    switch (mscf->type) {
-
-    case ngx_mapi_upstream_router:
-        mode = "router";
-        break;
-
-    case ngx_mapi_upstream_owner:
-        mode = "owner";
-        break;
-
-    default: /* ngx_mapi_upstream_none */
-        mode = "without \"mapi\"";
-    }
-
     group = ngx_mapi_node(tree, routing, ngx_mapi_node_group, "upstream",
                           "Upstream");
 
     ngx_mapi_node_text(tree, group, "name", "Block", &mscf->name);
-    ngx_mapi_node_print(tree, group, "mode", "Mode", "%s", mode);
+    ngx_mapi_node_text(tree, group, "mode", "Mode",
+                       ngx_mapi_status_mode(mscf));
     ngx_mapi_node_text(tree, group, "fallback", "Fallback",
                        &ngx_mapi_debug_fallbacks[mscf->fallback]);
     ngx_mapi_node_print(tree, group, "unknown_mailbox", "Unknown mailboxes",
@@ -363,7 +335,7 @@ ngx_mapi_debug_mounted(ngx_mapi_tree_t *tree, ngx_mapi_node_t *group,
 
     if (mapi_directory_server(d, &database->server, &server) == MAPI_OK) {
         ngx_mapi_node_text(tree, group, "state", "State of that server",
-                           ngx_mapi_debug_state(server.state));
+                           ngx_mapi_state_name(server.state));
 
     } else {
         ngx_mapi_node_text(tree, group, "state", "State of that server", NULL);

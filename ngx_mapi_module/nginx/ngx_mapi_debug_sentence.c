@@ -196,7 +196,8 @@ ngx_mapi_debug_known(ngx_mapi_tree_t *tree, u_char *p, u_char *last)
 
     if (ngx_mapi_server_state(server) == mapi_server_draining) {
         return ngx_slprintf(p, last, "it is draining, but nobody else can "
-                            "serve the mailbox (\"mapi owner\").");
+                            "serve the mailbox (\"mapi %V\").",
+                            ngx_mapi_status_mode(ctx->mscf));
     }
 
     return ngx_slprintf(p, last, "it is active and %s.",

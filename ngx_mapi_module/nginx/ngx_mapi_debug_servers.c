@@ -295,7 +295,7 @@ ngx_mapi_debug_candidate(ngx_mapi_debug_block_t *block, ngx_mapi_node_t *list,
 
     } else {
         ngx_mapi_node_text(tree, row, "state", "State",
-                           ngx_mapi_debug_state(server->state));
+                           ngx_mapi_state_name(server->state));
     }
 
     ngx_mapi_node_value(tree, row, ngx_mapi_node_flag, "known",

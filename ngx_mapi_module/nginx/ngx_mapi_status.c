@@ -61,7 +61,8 @@ static ngx_str_t  ngx_mapi_status_states[] = {
 static ngx_str_t  ngx_mapi_status_modes[] = {
     ngx_string("none"),
     ngx_string("router"),
-    ngx_string("owner")
+    ngx_string("owner"),
+    ngx_string("direct")
 };
 
 
@@ -508,7 +509,14 @@ ngx_mapi_status_health(ngx_mapi_status_t *st, ngx_mapi_status_block_t *block)
 ngx_str_t *
 ngx_mapi_status_state(ngx_mapi_server_t *server)
 {
-    return &ngx_mapi_status_states[ngx_mapi_server_state(server)];
+    return ngx_mapi_state_name(ngx_mapi_server_state(server));
+}
+
+
+ngx_str_t *
+ngx_mapi_state_name(mapi_server_state_e state)
+{
+    return &ngx_mapi_status_states[state];
 }
 
 

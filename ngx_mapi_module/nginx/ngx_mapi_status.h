@@ -91,6 +91,7 @@ void ngx_mapi_status_html(ngx_mapi_text_t *t, ngx_mapi_status_t *st);
 
 /* words of the three forms */
 ngx_str_t *ngx_mapi_status_state(ngx_mapi_server_t *server);
+ngx_str_t *ngx_mapi_state_name(mapi_server_state_e state);
 ngx_str_t *ngx_mapi_status_mode(ngx_mapi_srv_conf_t *mscf);
 
 /* by ngx_mapi_pin_reason_e */
