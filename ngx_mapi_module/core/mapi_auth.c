@@ -149,6 +149,23 @@ mapi_auth_is_connection_scheme(mapi_auth_scheme_e scheme)
 }
 
 
+const mapi_str_t *
+mapi_auth_name(mapi_auth_scheme_e scheme)
+{
+    static const mapi_str_t  names[] = {
+        { 0, NULL },
+        mapi_string("Basic"),
+        mapi_string("Bearer"),
+        mapi_string("NTLM"),
+        mapi_string("Negotiate"),
+        mapi_string("Nego2"),
+        mapi_string("Other")
+    };
+
+    return &names[scheme];
+}
+
+
 int
 mapi_auth_is_connection(const mapi_auth_t *a)
 {

@@ -35,6 +35,9 @@ typedef struct {
  */
 void mapi_auth_parse(mapi_auth_t *a, const unsigned char *p, size_t len);
 
+/* the scheme's name, as it is written; "Other", and empty for none */
+const mapi_str_t *mapi_auth_name(mapi_auth_scheme_e scheme);
+
 /* 1 if NTLM, Negotiate or Nego2 with a token: it belongs to a connection */
 int mapi_auth_is_connection(const mapi_auth_t *a);
 

@@ -104,6 +104,22 @@ ngx_mapi_node_guid(ngx_mapi_tree_t *tree, ngx_mapi_node_t *parent, char *name,
 
 
 void
+ngx_mapi_node_scheme(ngx_mapi_tree_t *tree, ngx_mapi_node_t *parent,
+    char *name, char *label, mapi_auth_scheme_e scheme)
+{
+    ngx_str_t          text;
+    const mapi_str_t  *word;
+
+    word = mapi_auth_name(scheme);
+
+    text.len = word->len;
+    text.data = word->data;
+
+    ngx_mapi_node_text(tree, parent, name, label, &text);
+}
+
+
+void
 ngx_mapi_node_value(ngx_mapi_tree_t *tree, ngx_mapi_node_t *parent,
     ngx_mapi_node_kind_e kind, char *name, char *label, int64_t number)
 {

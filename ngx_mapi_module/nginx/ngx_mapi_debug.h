@@ -86,6 +86,9 @@ void ngx_mapi_node_print(ngx_mapi_tree_t *tree, ngx_mapi_node_t *parent,
 void ngx_mapi_node_guid(ngx_mapi_tree_t *tree, ngx_mapi_node_t *parent,
     char *name, char *label, mapi_guid_t *guid);
 
+void ngx_mapi_node_scheme(ngx_mapi_tree_t *tree, ngx_mapi_node_t *parent,
+    char *name, char *label, mapi_auth_scheme_e scheme);
+
 /* number, flag, time or span */
 void ngx_mapi_node_value(ngx_mapi_tree_t *tree, ngx_mapi_node_t *parent,
     ngx_mapi_node_kind_e kind, char *name, char *label, int64_t number);

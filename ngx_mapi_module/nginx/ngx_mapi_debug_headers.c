@@ -33,17 +33,6 @@ static char  *ngx_mapi_debug_secrets[] = {
 };
 
 
-static ngx_str_t  ngx_mapi_debug_schemes[] = {
-    ngx_null_string,
-    ngx_string("Basic"),
-    ngx_string("Bearer"),
-    ngx_string("NTLM"),
-    ngx_string("Negotiate"),
-    ngx_string("Nego2"),
-    ngx_null_string
-};
-
-
 /*
  * Before anything is removed.  Elements are never moved, but values are
  * replaced: hence copies of these.
@@ -264,19 +253,19 @@ ngx_mapi_debug_is_secret(ngx_str_t *key)
 static u_char *
 ngx_mapi_debug_credentials(u_char *p, u_char *last, ngx_str_t *value)
 {
-    int          type;
-    ngx_str_t   *scheme;
-    mapi_auth_t  auth;
+    int                type;
+    mapi_auth_t        auth;
+    const mapi_str_t  *scheme;
 
     mapi_auth_parse(&auth, value->data, value->len);
 
-    scheme = &ngx_mapi_debug_schemes[auth.scheme];
-
-    if (scheme->len == 0) {
+    if (auth.scheme == mapi_auth_none || auth.scheme == mapi_auth_other) {
         return ngx_slprintf(p, last, "(masked, %uz bytes)", value->len);
     }
 
-    p = ngx_slprintf(p, last, "%V", scheme);
+    scheme = mapi_auth_name(auth.scheme);
+
+    p = ngx_slprintf(p, last, "%*s", scheme->len, scheme->data);
 
     if (auth.token.len == 0) {
         return p;

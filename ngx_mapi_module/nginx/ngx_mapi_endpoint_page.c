@@ -17,11 +17,11 @@
  */
 
 typedef struct {
-    ngx_str_t   user;
-    ngx_str_t   scheme;
-    ngx_int_t   server;        /* where he has logged on, or -1 */
-    ngx_uint_t  known;         /* there is a caller */
-    ngx_uint_t  claimed;       /* and nobody has verified his name */
+    ngx_str_t            user;
+    mapi_auth_scheme_e   scheme;
+    ngx_int_t            server;     /* where he has logged on, or -1 */
+    ngx_uint_t           known;      /* there is a caller */
+    ngx_uint_t           claimed;    /* and nobody has verified his name */
 } ngx_mapi_caller_t;
 
 
@@ -41,17 +41,6 @@ static void ngx_mapi_page_version(ngx_mapi_tree_t *tree,
     ngx_mapi_node_t *page, ngx_int_t server);
 static ngx_int_t ngx_mapi_page_answer(ngx_mapi_tree_t *tree,
     ngx_mapi_show_e show);
-
-
-static ngx_str_t  ngx_mapi_page_schemes[] = {
-    ngx_null_string,
-    ngx_string("Basic"),
-    ngx_string("Bearer"),
-    ngx_string("NTLM"),
-    ngx_string("Negotiate"),
-    ngx_string("Nego2"),
-    ngx_string("other")
-};
 
 
 ngx_mapi_show_e
@@ -258,7 +247,7 @@ ngx_mapi_page_caller(ngx_mapi_tree_t *tree, ngx_mapi_caller_t *caller)
 
     ngx_memzero(caller, sizeof(ngx_mapi_caller_t));
     caller->server = -1;
-    caller->scheme = ngx_mapi_page_schemes[ctx->auth.scheme];
+    caller->scheme = ctx->auth.scheme;
 
     if (ctx->auth.token.len == 0) {
         ngx_mapi_page_logged_on(tree, caller);
@@ -317,15 +306,13 @@ ngx_mapi_page_logged_on(ngx_mapi_tree_t *tree, ngx_mapi_caller_t *caller)
             continue;
         }
 
-        caller->known = (pin->user.len != 0);
-        caller->user = pin->user;
-        caller->server = pin->server;
-
         /* of Kerberos nobody can read a name */
 
-        caller->scheme = caller->known
-                         ? ngx_mapi_page_schemes[mapi_auth_ntlm]
-                         : ngx_mapi_page_schemes[mapi_auth_negotiate];
+        caller->known = (pin->user.len != 0);
+        caller->user = pin->user;
+        caller->scheme = pin->scheme;
+        caller->server = pin->server;
+
         return;
     }
 }
@@ -366,8 +353,8 @@ ngx_mapi_page_who(ngx_mapi_tree_t *tree, ngx_mapi_node_t *page,
     ngx_mapi_node_text(tree, who, "sid", "SID", NULL);
     ngx_mapi_node_text(tree, who, "organization", "Organization",
                        domain.len ? &domain : NULL);
-    ngx_mapi_node_text(tree, who, "authentication", "Authentication",
-                       &caller->scheme);
+    ngx_mapi_node_scheme(tree, who, "authentication", "Authentication",
+                         caller->scheme);
 }
 
 

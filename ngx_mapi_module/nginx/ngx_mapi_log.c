@@ -310,25 +310,13 @@ ngx_mapi_log_user(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     ngx_uint_t           status;
     mapi_auth_scheme_e   scheme;
 
-    /* of the list of schemes in mapi_auth.h */
-
-    static mapi_str_t  names[] = {
-        { 0, NULL },
-        mapi_string("Basic"),
-        mapi_string("Bearer"),
-        mapi_string("NTLM"),
-        mapi_string("Negotiate"),
-        mapi_string("Nego2"),
-        mapi_string("Other")
-    };
-
     scheme = ctx->auth.scheme;
 
     if (scheme == mapi_auth_none && ctx->watch) {
         scheme = ctx->watch->scheme;
     }
 
-    row->auth_type = names[scheme];
+    row->auth_type = *mapi_auth_name(scheme);
 
     status = (row->kind == mapi_log_proxied)
              ? ngx_mapi_log_server_status(r->upstream) : 0;
