@@ -439,6 +439,18 @@ my @servers = map { listen_on("127.0.0.1$_", $backend) } 1 .. 3;
 }
 
 
+# a flood of headers
+
+{
+    my $page = shown(mailbox(1), undef, map { "X-H$_: $_" } 1 .. 600);
+
+    is(scalar @{ $page->{headers}{received} }, 200, 'not all of 601 headers');
+    is($page->{headers}{more}, 401, '... and how many more there are');
+    $page = shown(mailbox(1), undef, map { "X-DatabaseGuid: $_" } 1 .. 600);
+    is(scalar @{ $page->{headers}{removed} }, 200, 'nor all that go');
+}
+
+
 # what a front end adds, and what it replaces
 
 {

@@ -25,6 +25,10 @@ static void ngx_mapi_debug_removed(ngx_mapi_tree_t *tree,
     ngx_mapi_node_t *list, ngx_array_t *all);
 
 
+/* a request may have very many */
+#define NGX_MAPI_DEBUG_HEADERS  200
+
+
 /* parts of names of headers whose values are masked */
 
 static char  *ngx_mapi_debug_secrets[] = {
@@ -100,9 +104,14 @@ ngx_mapi_debug_headers(ngx_mapi_tree_t *tree)
 
     received = all->elts;
 
-    for (i = 0; i < all->nelts; i++) {
+    for (i = 0; i < all->nelts && i < NGX_MAPI_DEBUG_HEADERS; i++) {
         ngx_mapi_debug_header(tree, list, &received[i].key,
                               &received[i].value);
+    }
+
+    if (i < all->nelts) {
+        ngx_mapi_node_value(tree, headers, ngx_mapi_node_number, "more",
+                            "Not shown", (int64_t) (all->nelts - i));
     }
 
     list = ngx_mapi_node(tree, headers, ngx_mapi_node_list, "added", "Added");
@@ -166,18 +175,21 @@ ngx_mapi_debug_removed(ngx_mapi_tree_t *tree, ngx_mapi_node_t *list,
 {
     u_char               *p;
     ngx_str_t             value;
-    ngx_uint_t            i;
+    ngx_uint_t            i, n;
     ngx_mapi_loc_conf_t  *mlcf;
     ngx_mapi_received_t  *received;
 
     mlcf = tree->ctx->mlcf;
     received = all->elts;
 
-    for (i = 0; i < all->nelts; i++) {
+    n = 0;
+
+    for (i = 0; i < all->nelts && n < NGX_MAPI_DEBUG_HEADERS; i++) {
 
         if (!received[i].kept) {
             ngx_mapi_debug_header(tree, list, &received[i].key,
                                   &received[i].value);
+            n++;
             continue;
         }
 
@@ -198,6 +210,7 @@ ngx_mapi_debug_removed(ngx_mapi_tree_t *tree, ngx_mapi_node_t *list,
         *p = '=';
 
         ngx_mapi_debug_header(tree, list, &received[i].key, &value);
+        n++;
     }
 }
 
