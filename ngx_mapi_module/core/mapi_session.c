@@ -31,6 +31,7 @@ mapi_session_describe(mapi_session_t *s, const mapi_session_who_t *who)
     }
 
     s->endpoint = (unsigned char) who->endpoint;
+    s->scheme = (unsigned char) who->scheme;
 
     mapi_session_copy(&s->anchor, &who->anchor);
     mapi_session_copy(&s->upstream, &who->upstream);

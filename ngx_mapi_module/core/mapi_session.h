@@ -83,6 +83,7 @@ typedef struct {
     unsigned char           at_failed;
     unsigned char           has_mailbox;
     unsigned char           endpoint;      /* mapi_endpoint_e */
+    unsigned char           scheme;        /* of the logon that opened it */
 
     mapi_guid_t             mailbox;
     int64_t                 created;       /* milliseconds since 1970 */
@@ -108,6 +109,7 @@ typedef struct {
     uint64_t            owner[2];      /* hashes to find it by, 0: none */
     const mapi_guid_t  *mailbox;       /* NULL: unknown */
     unsigned            endpoint;
+    unsigned            scheme;        /* mapi_auth_scheme_e */
     mapi_str_t          anchor;
     mapi_str_t          upstream;
     mapi_str_t          server;

@@ -53,7 +53,7 @@ static ngx_uint_t ngx_mapi_session_is(ngx_mapi_ctx_t *ctx, char *one,
 static ngx_int_t ngx_mapi_session_opened(ngx_http_request_t *r,
     ngx_str_t *cookie);
 static void ngx_mapi_session_user(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
-    u_char *buf, size_t size, mapi_str_t *user);
+    u_char *buf, size_t size, mapi_session_who_t *who);
 static mapi_session_closed_e ngx_mapi_session_closed(ngx_http_request_t *r,
     ngx_mapi_ctx_t *ctx);
 static ngx_msec_t ngx_mapi_session_duration(ngx_http_request_t *r);
@@ -199,7 +199,7 @@ ngx_mapi_session_open(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
         ngx_mapi_str(&who.agent, &r->headers_in.user_agent->value);
     }
 
-    ngx_mapi_session_user(r, ctx, user, sizeof(user), &who.user);
+    ngx_mapi_session_user(r, ctx, user, sizeof(user), &who);
 
     ngx_mapi_session_clock(mmcf, &clock);
     ngx_mapi_session_key(r, ctx, cookie, &ctx->session);
@@ -613,23 +613,25 @@ ngx_mapi_session_note_cookie(ngx_str_t *cookie, u_char *p, u_char *end)
 
 static void
 ngx_mapi_session_user(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx, u_char *buf,
-    size_t size, mapi_str_t *user)
+    size_t size, mapi_session_who_t *who)
 {
     ngx_mapi_pin_data_t  *pd;
 
-    user->len = 0;
+    who->scheme = ctx->auth.scheme;
 
     if (ctx->auth.scheme == mapi_auth_basic) {
-        if (mapi_auth_basic_user(&ctx->auth, buf, size, user) != MAPI_OK) {
-            user->len = 0;
+        if (mapi_auth_basic_user(&ctx->auth, buf, size, &who->user) != MAPI_OK)
+        {
+            who->user.len = 0;
         }
 
         return;
     }
 
     if (mapi_auth_is_connection(&ctx->auth)) {
-        if (mapi_auth_ntlm_user(&ctx->auth, buf, size, user) != MAPI_OK) {
-            user->len = 0;
+        if (mapi_auth_ntlm_user(&ctx->auth, buf, size, &who->user) != MAPI_OK)
+        {
+            who->user.len = 0;
         }
 
         return;
@@ -637,8 +639,9 @@ ngx_mapi_session_user(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx, u_char *buf,
 
     pd = ctx->mscf->pin ? ngx_mapi_pin_data(r) : NULL;
 
-    if (pd && pd->pin) {
-        ngx_mapi_str(user, &pd->pin->user);
+    if (pd && pd->pin && who->scheme == mapi_auth_none) {
+        who->scheme = pd->pin->scheme;
+        ngx_mapi_str(&who->user, &pd->pin->user);
     }
 }
 
