@@ -60,6 +60,7 @@ typedef struct {
     ngx_http_request_t    *request;
     ngx_mapi_ctx_t        *ctx;
     ngx_mapi_node_t       *root;
+    ngx_str_t              cafe;     /* mapi_server_name, lower case */
     ngx_uint_t             failed;
 } ngx_mapi_tree_t;
 

@@ -165,6 +165,15 @@ ngx_mapi_endpoint_page_handler(ngx_http_request_t *r)
     tree.ctx = ctx;
     tree.root = ngx_mapi_node(&tree, NULL, ngx_mapi_node_group, "", NULL);
 
+    tree.cafe.len = ctx->mlcf->server_name.len;
+
+    tree.cafe.data = ngx_pnalloc(r->pool, tree.cafe.len);
+    if (tree.cafe.data == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    ngx_strlow(tree.cafe.data, ctx->mlcf->server_name.data, tree.cafe.len);
+
     ngx_mapi_page_gather(&tree, allowed);
 
     if (show > ngx_mapi_show_page) {
@@ -187,7 +196,6 @@ static void
 ngx_mapi_page_gather(ngx_mapi_tree_t *tree, ngx_uint_t allowed)
 {
     ngx_int_t           server;
-    ngx_str_t           name;
     ngx_mapi_ctx_t     *ctx;
     ngx_mapi_node_t    *page, *group;
     ngx_mapi_caller_t   caller;
@@ -216,17 +224,7 @@ ngx_mapi_page_gather(ngx_mapi_tree_t *tree, ngx_uint_t allowed)
 
     group = ngx_mapi_node(tree, page, ngx_mapi_node_group, "servers", NULL);
 
-    name.len = ctx->mlcf->server_name.len;
-
-    name.data = ngx_pnalloc(tree->request->pool, name.len);
-    if (name.data == NULL) {
-        tree->failed = 1;
-        return;
-    }
-
-    ngx_strlow(name.data, ctx->mlcf->server_name.data, name.len);
-
-    ngx_mapi_node_text(tree, group, "cafe", "Cafe", &name);
+    ngx_mapi_node_text(tree, group, "cafe", "Cafe", &tree->cafe);
     ngx_mapi_node_text(tree, group, "mailbox", "Mailbox",
                        server >= 0 ? &servers[server].name : NULL);
 
