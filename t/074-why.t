@@ -57,6 +57,16 @@ for my $case ([ $guid, $url ], [ uc $guid, "$url/" ],
 }
 
 
+# a name whose base64 has every sign
+
+for my $name ('>>>>???', 'a>>>>???', 'aa>>>>???') {
+    my ($code, $out) = why($name, '--url', $url);
+
+    is($code, 0, "why $name");
+    like($out, qr/^  name: \Q$name\E$/m, '... arrives as it is');
+}
+
+
 # JSON as it came
 
 {
