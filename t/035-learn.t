@@ -114,6 +114,29 @@ sub name { return "ex$_[0].contoso.com" }
 }
 
 
+# the directory was right all the time: nothing is learned, and what was
+# learned is dropped
+
+{
+    my $directory = make_directory('right', directory_csv());
+    my $front = front_end('right-front', $directory);
+
+    mapi_directory('-d', $directory, 'server', 'EX1', 'draining');
+    isnt((asks(1, name(1)))[0], 1, 'its server drains, another one is asked');
+    mapi_directory('-d', $directory, 'server', 'EX1', 'active');
+    is_deeply([ (asks(1, name(1)))[0, 1] ], [ 1, 'directory' ],
+              '... and the word for the old place is no news');
+
+    asks(1, name(3));
+    is_deeply([ (asks(1, name(1)))[0, 1] ], [ 3, 'learned' ],
+              'a wrong word is followed');
+    is_deeply([ (asks(1, name(1)))[0, 1] ], [ 1, 'directory' ],
+              '... until the next one agrees with the directory');
+
+    stop_nginx($front);
+}
+
+
 # no directory at all
 
 {

@@ -30,7 +30,7 @@ sub tree
     my ($name, $text) = @_;
     my $prefix = run_folder() . "/$name.d";
     my $conf = "$prefix/conf";
-    my ($port, $plain) = (free_port(), free_port());
+    my ($port, $plain, $local) = map { free_port() } 1 .. 3;
 
     make_path(map { "$prefix/$_" } qw( logs directory conf/tls conf/keys
                                        conf/modules-enabled ));
@@ -53,7 +53,7 @@ sub tree
     $text =~ s{/var/lib/mapi-directory}{$prefix/directory}g;
     $text =~ s{/run/nginx\.pid}{$prefix/logs/nginx.pid}g;
     $text =~ s{^(\s*listen\s+)443\b}{${1}127.0.0.1:$port}mg;
-    $text =~ s{^(\s*listen\s+127[\d.]+:)\d+}{$1$port}mg;
+    $text =~ s{^(\s*listen\s+127[\d.]+:)\d+}{$1$local}mg;
     $text =~ s{^(\s*listen\s+)80\b}{${1}127.0.0.1:$plain}mg;
     $text =~ s{^(http\s*\{\n)}{$1$temp}m;
     $text =~ s{^user\s[^;]*;}{}m if $> != 0;

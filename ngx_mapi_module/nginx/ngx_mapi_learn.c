@@ -258,15 +258,21 @@ ngx_mapi_learn(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
     if (n == ctx->server) {
         ngx_mapi_count_add(ctx->mscf->count, NGX_MAPI_COUNT_FIRST_HOP);
 
-        if (n == ctx->learned || ctx->learned < 0) {
-            return;
-        }
-
     } else {
         ngx_mapi_count_add(ctx->mscf->count, NGX_MAPI_COUNT_SECOND_HOP);
     }
 
-    if (n == ctx->learned || !ngx_mapi_learn_key(ctx, mmcf->zone, key)) {
+    /* what is known by the directory, or has been found by chance, is no news */
+
+    if (n == ctx->learned
+        || (ctx->learned < 0 && (n == ctx->known || n == ctx->server))
+        || !ngx_mapi_learn_key(ctx, mmcf->zone, key))
+    {
+        return;
+    }
+
+    if (n == ctx->known) {
+        ngx_mapi_learn_write(mmcf, key, 0, 0);
         return;
     }
 

@@ -372,7 +372,9 @@ farewell()
          "                 (certificate: $RUN/mail.crt)" \
          "mailbox servers  http://127.0.0.11:$PORT/control and the same on .12 and .13: JSON" \
          "configuration    $RUN/nginx.conf" \
-         "log              $RUN/access.log" \
+         "log              $RUN/access.log, and Exchange's format in $RUN/rows" \
+         "status           http://127.0.0.1:$HTTP/mapi-status" \
+         "why this server  http://127.0.0.1:$HTTP/mapi/emsmdb/?mapidebug=yes&MailboxId=$mailbox@demo.example" \
          "" \
          "To try, in another terminal:"
     show "curl -si -H 'Accept: text/html' \\"

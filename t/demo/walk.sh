@@ -29,6 +29,8 @@ walk()
     step_drain
     step_stop
     step_refuse
+    step_why
+    step_log
 
     check "the error log has no alert" \
         [ "$(grep -cE '\[(alert|emerg|crit)\]' "$RUN/error.log")" = 0 ]
@@ -266,4 +268,48 @@ refused()  # WHAT STATUS QUERY...
     else
         bad "$line   wanted: $status"
     fi
+}
+
+
+# the same answer as on the debug page, for a terminal
+
+step_why()
+{
+    local guid said
+
+    guid=$(mailbox_of 4 2)
+
+    title "8  Which server, and why"
+    show "mapi-directory why $(address_of 4 2) --url http://127.0.0.1:$HTTP/"
+
+    said=$("$MAPI_BUILD/mapi-directory" why "$(address_of 4 2)" \
+           --url "http://127.0.0.1:$HTTP/") \
+        || bad "mapi-directory failed"
+    printf '%s\n' "$said" | head -n 24 | sed 's/^/   /'
+
+    check "it names the server, the rule and the session" \
+        grep -q ex1 <<< "$said"
+}
+
+
+step_log()
+{
+    local rows
+
+    title "9  What the log says"
+    note "A row for each request, in the files and the format of Exchange's own" \
+         "HttpProxy\\Mapi log. Those with an error, and the long one: when, what," \
+         "where, its status, milliseconds, and why."
+
+    sleep 0.3
+    rows=$(cat "$RUN"/rows/HttpProxy_*.LOG | tr -d '\r' | grep '^2')
+
+    awk -F, '$22 != "" || $69 != "" || $64 > 1000 {
+        type = $7; sub(/.*;RT:/, "", type); sub(/;.*/, "", type)
+        printf "   %s  %-16s %-18s %s %5d  %s\n", substr($1, 12, 8), type, $25,
+               $20, $64, $69 == "" ? $22 : $69
+    }' <<< "$rows"
+
+    check "$(wc -l <<< "$rows") rows, each with 74 columns" \
+        [ "$(awk -F, 'NF != 74' <<< "$rows" | wc -l)" = 0 ]
 }
