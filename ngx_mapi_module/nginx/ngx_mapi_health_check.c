@@ -674,7 +674,7 @@ ngx_mapi_health_timeout(ngx_event_t *ev)
 {
     ngx_mapi_health_target_t *target = ev->data;
 
-    /* an answer whose words have not come is a wrong one; half of one is none */
+    /* an answer without its words is a wrong one; half of one is none */
 
     if (target->sent_all && ngx_mapi_health_body(target)) {
         (void) ngx_mapi_health_judge(target, 1);

@@ -262,7 +262,7 @@ ngx_mapi_learn(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
         ngx_mapi_count_add(ctx->mscf->count, NGX_MAPI_COUNT_SECOND_HOP);
     }
 
-    /* what is known by the directory, or has been found by chance, is no news */
+    /* what the directory knows, or what was found by chance, is no news */
 
     if (n == ctx->learned
         || (ctx->learned < 0 && (n == ctx->known || n == ctx->server))

@@ -321,7 +321,9 @@ ngx_mapi_log_user(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     status = (row->kind == mapi_log_proxied)
              ? ngx_mapi_log_server_status(r->upstream) : 0;
 
-    if (status == 0 || status == NGX_HTTP_UNAUTHORIZED || scheme == mapi_auth_none) {
+    if (status == 0 || status == NGX_HTTP_UNAUTHORIZED
+        || scheme == mapi_auth_none)
+    {
         return;
     }
 

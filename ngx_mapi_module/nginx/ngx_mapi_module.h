@@ -467,6 +467,22 @@ void *ngx_mapi_create_srv_conf(ngx_conf_t *cf);
 void *ngx_mapi_create_loc_conf(ngx_conf_t *cf);
 char *ngx_mapi_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child);
 
+/* directives, as nginx calls them */
+char *ngx_mapi_set_upstream(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_mapi_set_unknown_mailbox(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_mapi_set_directory(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_mapi_set_identity_rule(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_mapi_set_affinity_cookie(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_mapi_set_affinity_key(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_mapi_set_server_name(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+
 /* the block's servers, and whether another balancer stands beside "mapi" */
 ngx_int_t ngx_mapi_init_servers(ngx_conf_t *cf,
     ngx_http_upstream_srv_conf_t *us, ngx_mapi_srv_conf_t *mscf);

@@ -172,7 +172,8 @@ ngx_mapi_select_pin(ngx_mapi_select_t *s, ngx_int_t n)
     for (i = 0; i < s->mscf->servers.nelts; i++) {
         usable[i] = s->fitness[i] != ngx_mapi_server_unusable
                     && (s->answers[i] || s->all_fail)
-                    && ngx_mapi_server_state(&s->servers[i]) != mapi_server_offline;
+                    && ngx_mapi_server_state(&s->servers[i])
+                       != mapi_server_offline;
     }
 
     return ngx_mapi_pin_select(s->pins, s->ctx, s->upstream, n, usable);
