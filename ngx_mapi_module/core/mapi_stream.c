@@ -49,6 +49,15 @@ mapi_stream_read(mapi_stream_t *s, const unsigned char *p, size_t len)
     const unsigned char  *last;
 
     for (last = p + len; p < last && s->state != mapi_stream_over; p++) {
+
+        if (s->state == mapi_stream_skip) {
+            p = memchr(p, '\n', last - p);
+
+            if (p == NULL) {
+                break;
+            }
+        }
+
         mapi_stream_byte(s, *p);
     }
 

@@ -94,7 +94,7 @@ CONF
 
 proxy_conf()  # variant, port, folder
 {
-    local buffering=off http= location= upstream= modules=
+    local buffering=off http= lines= location= upstream= modules=
 
     case $1 in
         buffered)  buffering=on ;;
@@ -109,8 +109,8 @@ proxy_conf()  # variant, port, folder
         '\$mapi_target \$mapi_route \$mapi_anchor \$mapi_database '
         '\$request_length \$body_bytes_sent \$http_user_agent '
         '\$http_x_requesttype \$http_x_requestid \$upstream_response_time '
-        '\$request_time';
-    access_log $3/access.log twenty buffer=64k flush=1s;" ;;
+        '\$request_time';"
+                   lines="access_log $3/access.log twenty buffer=64k;" ;;
 
         log)       http="mapi_directory $RUN/lmdb;
     mapi_log $3/rows;" ;;
@@ -127,7 +127,7 @@ proxy_conf()  # variant, port, folder
             modules=$(printf '%s\n' "$MAPI_MODULES" \
                       | grep -v mailbox_module || true)
             upstream="mapi;"
-            location="mapi on;" ;;
+            location="mapi on; $lines" ;;
     esac
 
     nginx_conf "$modules" "$3"
@@ -282,7 +282,9 @@ check_rows()
     asked=$(awk '{ for (i = 1; i < NF; i += 3) if ($i == "log") n += $(i + 2) }
                  END { print n }' "$RUN/warm-up" "$RUN/results")
 
-    say "log: $rows rows of $asked requests"
+    say "log: $rows rows of $asked requests, on average" \
+        "$(($(cat "$RUN"/log/rows/* | wc -c) / rows)) bytes;" \
+        "access_log: $(($(wc -c < "$RUN/access/access.log") / $(wc -l < "$RUN/access/access.log")))"
     [ "$rows" -ge "$asked" ] || die "rows are missing"
 }
 
