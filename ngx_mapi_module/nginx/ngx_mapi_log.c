@@ -71,7 +71,7 @@ ngx_mapi_log_request(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
         ngx_mapi_log_answer(r, ctx, &row, &text);
 
     } else {
-        ngx_mapi_log_error_code(ctx, &row);
+        ngx_mapi_log_error_code(r, ctx, &row);
     }
 
     tp = ngx_timeofday();
@@ -319,9 +319,11 @@ ngx_mapi_log_user(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     row->auth_type = *mapi_auth_name(scheme);
 
     status = (row->kind == mapi_log_proxied)
-             ? ngx_mapi_log_server_status(r->upstream) : 0;
+             ? ngx_mapi_log_server_status(ngx_mapi_watch_server(r, ctx->watch))
+             : 0;
 
-    if (status == 0 || status == NGX_HTTP_UNAUTHORIZED
+    if (status == 0
+        || status == NGX_HTTP_UNAUTHORIZED
         || scheme == mapi_auth_none)
     {
         return;
@@ -365,16 +367,22 @@ ngx_mapi_log_route(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
 {
     ngx_int_t                   n;
     ngx_mapi_server_t          *servers;
+    ngx_http_upstream_t        *u;
     ngx_http_upstream_state_t  *state;
 
     servers = ctx->mscf->servers.elts;
 
     /* after the last candidate none is selected any more: the last one tried */
 
-    n = (ctx->server >= 0) ? ctx->server : ctx->asked;
+    n = ctx->server;
+
+    if (n < 0 && ctx->watch->tried) {
+        n = ctx->asked;
+    }
 
     if (ctx->observe) {
-        state = r->upstream ? r->upstream->state : NULL;
+        u = ngx_mapi_watch_server(r, ctx->watch);
+        state = u ? u->state : NULL;
 
         if (state && state->peer) {
             ngx_mapi_log_view(&row->target, state->peer);

@@ -48,7 +48,8 @@ void ngx_mapi_log_times(ngx_http_request_t *r, ngx_mapi_watch_t *watch,
     mapi_log_times_t *times);
 void ngx_mapi_log_answer(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     mapi_log_row_t *row, ngx_mapi_log_text_t *text);
-void ngx_mapi_log_error_code(ngx_mapi_ctx_t *ctx, mapi_log_row_t *row);
+void ngx_mapi_log_error_code(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
+    mapi_log_row_t *row);
 
 
 #endif /* _NGX_MAPI_LOG_H_INCLUDED_ */

@@ -15,8 +15,8 @@ typedef struct {
 
 static void ngx_mapi_log_relayed(ngx_http_request_t *r,
     ngx_mapi_watch_t *watch, mapi_log_row_t *row);
-static void ngx_mapi_log_failure(ngx_http_request_t *r,
-    ngx_mapi_watch_t *watch, mapi_log_row_t *row);
+static void ngx_mapi_log_failure(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
+    mapi_log_row_t *row);
 static void ngx_mapi_log_code(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     mapi_log_row_t *row, ngx_mapi_log_text_t *text);
 
@@ -24,6 +24,7 @@ static void ngx_mapi_log_code(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
 /* words of System.Net.HttpStatusCode, where Exchange has none of its own */
 
 static ngx_mapi_log_status_t  ngx_mapi_log_statuses[] = {
+    { NGX_HTTP_BAD_REQUEST, mapi_string("BadRequest") },
     { NGX_HTTP_FORBIDDEN, mapi_string("Forbidden") },
     { NGX_HTTP_NOT_ALLOWED, mapi_string("MethodNotAllowed") },
     { NGX_HTTP_REQUEST_TIME_OUT, mapi_string("RequestTimeout") },
@@ -31,7 +32,9 @@ static ngx_mapi_log_status_t  ngx_mapi_log_statuses[] = {
       mapi_string("RequestEntityTooLarge") },
     { NGX_HTTP_TOO_MANY_REQUESTS, mapi_string("TooManyRequests") },
     { NGX_HTTP_INTERNAL_SERVER_ERROR, mapi_string("InternalServerError") },
+    { NGX_HTTP_BAD_GATEWAY, mapi_string("BadGateway") },
     { NGX_HTTP_SERVICE_UNAVAILABLE, mapi_string("ServiceUnavailable") },
+    { NGX_HTTP_GATEWAY_TIME_OUT, mapi_string("GatewayTimeout") },
     { 0, { 0, NULL } }
 };
 
@@ -40,6 +43,7 @@ static ngx_mapi_log_status_t  ngx_mapi_log_statuses[] = {
 
 static mapi_str_t  ngx_mapi_log_words[] = {
     { 0, NULL },
+    mapi_string("ConnectFailure"),
     mapi_string("ConnectFailure"),
     mapi_string("ConnectFailure"),
     mapi_string("Timeout"),
@@ -54,6 +58,7 @@ static mapi_str_t  ngx_mapi_log_sides[] = {
     { 0, NULL },
     mapi_string("Server (refused)"),
     mapi_string("Proxy (no connection in time)"),
+    mapi_string("Proxy (cannot connect)"),
     mapi_string("Proxy (no answer in time)"),
     mapi_string("Server"),
     mapi_string("Server (reset)"),
@@ -81,7 +86,7 @@ ngx_mapi_log_answer(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     mapi_log_row_t *row, ngx_mapi_log_text_t *text)
 {
     ngx_mapi_log_relayed(r, ctx->watch, row);
-    ngx_mapi_log_failure(r, ctx->watch, row);
+    ngx_mapi_log_failure(r, ctx, row);
 
     /* an answer that went no further: see direct mode */
 
@@ -90,7 +95,8 @@ ngx_mapi_log_answer(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
         row->error_code.len = ngx_strlen(ctx->cas_error);
 
         if (row->backend_status == 0) {
-            row->backend_status = r->upstream->headers_in.status_n;
+            row->backend_status = ngx_mapi_watch_server(r, ctx->watch)
+                                  ->headers_in.status_n;
         }
     }
 
@@ -107,7 +113,7 @@ ngx_mapi_log_relayed(ngx_http_request_t *r, ngx_mapi_watch_t *watch,
     ngx_table_elt_t      *h;
     ngx_http_upstream_t  *u;
 
-    u = r->upstream;
+    u = ngx_mapi_watch_server(r, watch);
 
     if (watch->outstanding) {
         row->has_outstanding = 1;
@@ -174,6 +180,7 @@ ngx_mapi_log_times(ngx_http_request_t *r, ngx_mapi_watch_t *watch,
 {
     ngx_msec_t                  base;
     ngx_time_t                 *tp;
+    ngx_http_upstream_t        *u;
     ngx_http_upstream_state_t  *state;
 
     times->identified = -1;
@@ -198,7 +205,8 @@ ngx_mapi_log_times(ngx_http_request_t *r, ngx_mapi_watch_t *watch,
     times->selected = watch->waited;
     times->end = ngx_current_msec - base;
 
-    state = r->upstream ? r->upstream->state : NULL;
+    u = ngx_mapi_watch_server(r, watch);
+    state = u ? u->state : NULL;
 
     if (!watch->passed_on) {
 
@@ -246,13 +254,13 @@ ngx_mapi_log_times(ngx_http_request_t *r, ngx_mapi_watch_t *watch,
  */
 
 static void
-ngx_mapi_log_failure(ngx_http_request_t *r, ngx_mapi_watch_t *watch,
+ngx_mapi_log_failure(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     mapi_log_row_t *row)
 {
     mapi_str_t      word;
     ngx_mapi_end_e  end;
 
-    end = watch->end;
+    end = ctx->watch->end;
 
     if (end == ngx_mapi_end_none && r->connection->error) {
         end = ngx_mapi_end_client;
@@ -263,6 +271,10 @@ ngx_mapi_log_failure(ngx_http_request_t *r, ngx_mapi_watch_t *watch,
     if (row->backend_status == 0) {
         row->backend_word = word;
         row->error_code = word;
+
+        if (word.len == 0) {
+            ngx_mapi_log_error_code(r, ctx, row);
+        }
     }
 
     if (end == ngx_mapi_end_client) {
@@ -295,7 +307,9 @@ ngx_mapi_log_code(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
         mapi_log_pair_add(&row->errors, "ResponseStatusCode", &value);
     }
 
-    code = ngx_mapi_watch_code(r, ctx);
+    /* without an answer, the header may be that of an attempt before */
+
+    code = row->backend_status ? ngx_mapi_watch_code(r, ctx) : -1;
 
     if (code <= 0) {
         return;
@@ -316,12 +330,36 @@ ngx_mapi_log_code(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
 }
 
 
-/* of an answer of our own */
+/* of an answer of our own, or of none */
 
 void
-ngx_mapi_log_error_code(ngx_mapi_ctx_t *ctx, mapi_log_row_t *row)
+ngx_mapi_log_error_code(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
+    mapi_log_row_t *row)
 {
     ngx_mapi_log_status_t  *s;
+
+    /* nginx has 400 for a client that goes away in the middle of its body */
+
+    if (r->connection->error
+        && (row->status == NGX_HTTP_BAD_REQUEST
+            || row->status == NGX_HTTP_CLIENT_CLOSED_REQUEST)
+        && !(ctx && ctx->refused))
+    {
+        ngx_mapi_log_set(&row->error_code, "ClientDisconnect");
+        return;
+    }
+
+    /* all places were taken when its turn came */
+
+    if (ctx
+        && row->kind == mapi_log_proxied
+        && !ctx->observe
+        && !ctx->watch->tried
+        && row->status == NGX_HTTP_SERVICE_UNAVAILABLE)
+    {
+        ngx_mapi_log_set(&row->error_code, "ServerNotFound");
+        return;
+    }
 
     if (ctx && ctx->refused) {
 

@@ -12,6 +12,8 @@
  * holding or changing a byte of it.
  */
 
+static ngx_uint_t ngx_mapi_watch_is_whole(ngx_http_request_t *r,
+    ngx_connection_t *c);
 static ngx_int_t ngx_mapi_watch_output(void *data, ngx_chain_t *in);
 static ngx_int_t ngx_mapi_watch_body_filter(ngx_http_request_t *r,
     ngx_chain_t *in);
@@ -64,7 +66,21 @@ ngx_mapi_watch_of(ngx_http_request_t *r)
 
     ctx = (r == r->main) ? ngx_mapi_get_ctx(r) : NULL;
 
-    return (ctx && !ctx->refused) ? ctx->watch : NULL;
+    if (ctx == NULL
+        || ctx->refused
+        || ctx->mlcf != ngx_http_get_module_loc_conf(r, ngx_mapi_module))
+    {
+        return NULL;
+    }
+
+    return ctx->watch;
+}
+
+
+ngx_http_upstream_t *
+ngx_mapi_watch_server(ngx_http_request_t *r, ngx_mapi_watch_t *watch)
+{
+    return watch->passed_on ? watch->server : r->upstream;
 }
 
 
@@ -95,6 +111,7 @@ ngx_mapi_watch_upstream(ngx_http_request_t *r, ngx_mapi_watch_t *watch)
     u = r->upstream;
 
     watch->upstream = ngx_current_msec;
+    watch->server = u;
     watch->passed_on = 1;
     watch->tried = 0;
     watch->was_sent = 0;
@@ -151,26 +168,31 @@ ngx_mapi_watch_end(ngx_http_request_t *r, ngx_mapi_watch_t *watch,
     u = r->upstream;
     c = u->peer.connection;
 
-    /* what was sent before is of an earlier attempt, if there is no socket */
+    if (c == NULL) {
 
-    if (c == NULL || !u->request_sent) {
+        /* request_sent is still that of the attempt before */
 
-        if (c && c->write->timedout) {
+        watch->end = (state & NGX_PEER_FAILED) ? ngx_mapi_end_connect
+                                               : ngx_mapi_end_lack;
+        return;
+    }
+
+    if (!u->request_sent) {
+
+        if (c->write->timedout) {
             watch->end = ngx_mapi_end_connect_timeout;
 
         } else if (state & NGX_PEER_FAILED) {
             watch->end = ngx_mapi_end_connect;
 
-        } else {
+        } else if (r->connection->error) {
             watch->end = ngx_mapi_end_client;
         }
 
         return;
     }
 
-    if (u->state->header_time != (ngx_msec_t) -1
-        && (u->length == 0 || (u->length == -1 && c->read->eof)))
-    {
+    if (ngx_mapi_watch_is_whole(r, c)) {
         watch->end = ngx_mapi_end_none;
 
     } else if (c->read->timedout || c->write->timedout) {
@@ -185,9 +207,35 @@ ngx_mapi_watch_end(ngx_http_request_t *r, ngx_mapi_watch_t *watch,
     } else if (state & NGX_PEER_FAILED) {
         watch->end = ngx_mapi_end_garbage;
 
-    } else {
+    } else if (r->connection->error || r->connection->timedout) {
         watch->end = ngx_mapi_end_client;
     }
+}
+
+
+/* a buffered answer, of a request that was observed, counts in its pipe */
+
+static ngx_uint_t
+ngx_mapi_watch_is_whole(ngx_http_request_t *r, ngx_connection_t *c)
+{
+    off_t                 length;
+    ngx_http_upstream_t  *u;
+
+    u = r->upstream;
+
+    if (u->state->header_time == (ngx_msec_t) -1) {
+        return 0;
+    }
+
+    /* before the first byte of a body; HEAD and 304 have none */
+
+    if (r->header_only) {
+        return 1;
+    }
+
+    length = (u->buffering && u->pipe) ? u->pipe->length : u->length;
+
+    return length == 0 || (length == -1 && c->read->eof);
 }
 
 
@@ -250,6 +298,10 @@ ngx_mapi_watch_code(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
 
     if (ctx->watch && ctx->watch->stream.code >= 0) {
         return ctx->watch->stream.code;
+    }
+
+    if (ctx->watch && ngx_mapi_watch_server(r, ctx->watch) != r->upstream) {
+        return -1;
     }
 
     value = ngx_mapi_answer_header(r, "X-ResponseCode");

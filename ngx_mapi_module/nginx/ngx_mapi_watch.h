@@ -18,6 +18,7 @@ typedef enum {
     ngx_mapi_end_none = 0,
     ngx_mapi_end_connect,        /* refused, or TLS failed */
     ngx_mapi_end_connect_timeout,
+    ngx_mapi_end_lack,           /* we had no means to connect with */
     ngx_mapi_end_timeout,        /* silent, before or in the answer */
     ngx_mapi_end_closed,         /* by the server */
     ngx_mapi_end_reset,          /* by the server */
@@ -54,6 +55,7 @@ struct ngx_mapi_watch_s {
 
     ngx_str_t                        smtp;        /* primary address */
 
+    ngx_http_upstream_t             *server;      /* with passed_on */
     ngx_output_chain_filter_pt       output_filter;
     void                            *output_ctx;
 };
@@ -72,8 +74,16 @@ void ngx_mapi_watch_attempt(ngx_mapi_watch_t *watch,
 void ngx_mapi_watch_end(ngx_http_request_t *r, ngx_mapi_watch_t *watch,
     ngx_uint_t state);
 
-/* the watch of a main request on the road or observed, NULL if none */
+/* the watch of a main request on the road or observed, NULL if none, or if an
+ * error_page has led off it */
 ngx_mapi_watch_t *ngx_mapi_watch_of(ngx_http_request_t *r);
+
+/*
+ * Whom the road asked, NULL for nobody: an error_page may have asked somebody
+ * else after that, who is r->upstream then.
+ */
+ngx_http_upstream_t *ngx_mapi_watch_server(ngx_http_request_t *r,
+    ngx_mapi_watch_t *watch);
 
 /* a pin serves the request, on which somebody has logged on: a copy is kept */
 void ngx_mapi_watch_user(ngx_http_request_t *r, ngx_mapi_watch_t *watch,
