@@ -404,5 +404,25 @@ sub served_by_nobody
     $_->close for $client, $peer;
 }
 
+# another list of columns: a file has one
+
+{
+    my $text = slurp($front->{conf});
+
+    $text =~ s/ flush=50ms;/ flush=50ms columns=69;/ or die;
+    spew($front->{conf}, $text);
+    reload_nginx($front);
+
+    my $client = connect_to($port);
+    my ($peer) = carry(\@servers, $client, post(mailbox_id(1)), answer(200));
+
+    my $row = row_is('after a reload', '', HttpStatus => 200,
+                     MinorVersion => 0);
+
+    is(scalar @{ $row->{names} }, 69, '... the other columns');
+    is(scalar(log_files($folder)), 2, '... in a file of their own');
+    $_->close for $client, $peer;
+}
+
 stop_nginx($front);
 done_testing();

@@ -46,6 +46,8 @@ static int mapi_log_open(mapi_log_folder_t *folder, struct stat *st,
     mapi_log_report_t *report);
 static int mapi_log_is_hopeless(int err);
 static unsigned mapi_log_last_number(mapi_log_folder_t *folder, int64_t hour);
+static int mapi_log_is_other(mapi_log_folder_t *folder, int fd);
+static size_t mapi_log_whole(const unsigned char *p, size_t n, int is_first);
 static int mapi_log_mend(int fd, struct stat *st, const char *file,
     mapi_log_report_t *report);
 static int mapi_log_write(mapi_log_folder_t *folder, int fd, off_t size,
@@ -261,6 +263,9 @@ mapi_log_open(mapi_log_folder_t *folder, struct stat *st,
         } else if (folder->max_file && st->st_size > folder->max_file) {
             /* full, which is no failure */
 
+        } else if (st->st_size && mapi_log_is_other(folder, fd)) {
+            /* nor is what another configuration has begun */
+
         } else if (st->st_size
                    && mapi_log_mend(fd, st, file, report) != MAPI_OK)
         {
@@ -357,15 +362,11 @@ mapi_log_mend(int fd, struct stat *st, const char *file,
     from = st->st_size > (off_t) n ? st->st_size - (off_t) n : 0;
     got = pread(fd, tail, n, from);
 
-    for (i = got > 0 ? (size_t) got : 0; i >= 2; i--) {
-        if (tail[i - 2] == '\r' && tail[i - 1] == '\n') {
-            break;
-        }
-    }
+    i = mapi_log_whole(tail, got > 0 ? (size_t) got : 0, from == 0);
 
     free(tail);
 
-    if (i < 2) {
+    if (i == 0) {
 
         /* not even a header: it is written anew; longer: it is none of ours */
 
@@ -373,8 +374,6 @@ mapi_log_mend(int fd, struct stat *st, const char *file,
             errno = got < 0 ? errno : EILSEQ;
             return mapi_log_fail(report, "pread()", file);
         }
-
-        i = 0;
     }
 
     if (ftruncate(fd, from + (off_t) i) == -1) {
@@ -385,6 +384,46 @@ mapi_log_mend(int fd, struct stat *st, const char *file,
     st->st_size = from + (off_t) i;
 
     return MAPI_OK;
+}
+
+
+/* how much of n bytes are whole lines; of a file's first ones, with a header */
+
+static size_t
+mapi_log_whole(const unsigned char *p, size_t n, int is_first)
+{
+    size_t    i, end;
+    unsigned  lines;
+
+    end = 0;
+    lines = 0;
+
+    for (i = 2; i <= n; i++) {
+        if (p[i - 2] == '\r' && p[i - 1] == '\n') {
+            end = i;
+            lines++;
+        }
+    }
+
+    return (is_first && lines < MAPI_LOG_HEADER_LINES) ? 0 : end;
+}
+
+
+/*
+ * Does the file begin with the other list of columns?  A reload may bring it,
+ * and workers of before go on with theirs.
+ */
+
+static int
+mapi_log_is_other(mapi_log_folder_t *folder, int fd)
+{
+    char  next;
+
+    if (pread(fd, &next, 1, (off_t) mapi_log_fields_old()) != 1) {
+        return 0;
+    }
+
+    return next == (folder->columns == MAPI_LOG_COLUMNS_OLD ? ',' : '\r');
 }
 
 

@@ -79,6 +79,13 @@ mapi_log_header_write(unsigned char *buf, const mapi_log_version_t *version,
 
 
 size_t
+mapi_log_fields_old(void)
+{
+    return sizeof(MAPI_LOG_FIELDS_OLD) - 1;
+}
+
+
+size_t
 mapi_log_name_write(unsigned char *buf, int64_t hour, unsigned number)
 {
     unsigned        year, month, day;

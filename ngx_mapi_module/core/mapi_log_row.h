@@ -155,6 +155,11 @@ size_t mapi_log_row_write(unsigned char *buf, const mapi_log_row_t *row);
 size_t mapi_log_header_write(unsigned char *buf,
     const mapi_log_version_t *version, unsigned columns, int64_t now);
 
+/* how many lines that are, and where in the first one the old list ends */
+#define MAPI_LOG_HEADER_LINES  6
+
+size_t mapi_log_fields_old(void);
+
 /*
  * The name of a file, HttpProxy_yyyyMMddHH-N.LOG, not terminated: writes at
  * most MAPI_LOG_NAME_MAX bytes and returns how many.  The hour is counted

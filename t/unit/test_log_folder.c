@@ -344,6 +344,13 @@ test_torn(void **state)
     assert_int_equal(size_of(file_of(HOUR + 1, 1)),
                      header_size() + (long) sizeof(ROW) - 1);
 
+    /* of six lines not all */
+
+    append_text(file_of(HOUR + 3, 1), "DateTime\r\n#Software: Mi");
+    assert_int_equal(append(HOUR + 3, MOMENT), MAPI_OK);
+    assert_int_equal(size_of(file_of(HOUR + 3, 1)),
+                     header_size() + (long) sizeof(ROW) - 1);
+
     /* longer than a row can be: left alone */
 
     memset(big, 'x', sizeof(big));
@@ -355,6 +362,49 @@ test_torn(void **state)
     assert_int_equal(append(HOUR + 2, MOMENT), MAPI_OK);
     assert_int_equal(size_of(file_of(HOUR + 2, 1)), whole);
     assert_true(size_of(file_of(HOUR + 2, 2)) > 0);
+}
+
+
+/* a reload brings the other list of columns, and workers of before go on */
+
+static void
+test_columns(void **state)
+{
+    long               whole;
+    mapi_log_folder_t  before;
+
+    (void) state;
+
+    assert_int_equal(append(HOUR, MOMENT), MAPI_OK);
+    whole = size_of(file_of(HOUR, 1));
+
+    before = folder;
+    folder.columns = MAPI_LOG_COLUMNS_OLD;
+    folder.number = 0;
+
+    assert_int_equal(append(HOUR, MOMENT), MAPI_OK);
+    assert_int_equal(size_of(file_of(HOUR, 1)), whole);
+    assert_int_equal(size_of(file_of(HOUR, 2)),
+                     header_size() + (long) sizeof(ROW) - 1);
+
+    folder = before;
+    assert_int_equal(append(HOUR, MOMENT), MAPI_OK);
+    assert_int_equal(size_of(file_of(HOUR, 1)),
+                     whole + (long) sizeof(ROW) - 1);
+
+    /* once that is full, or after the next reload: behind the others' */
+
+    folder.max_file = whole;
+    assert_int_equal(append(HOUR, MOMENT), MAPI_OK);
+    assert_int_equal(size_of(file_of(HOUR, 3)), whole);
+
+    folder.columns = MAPI_LOG_COLUMNS_OLD;
+    folder.number = 2;
+    folder.max_file = 0;
+    assert_int_equal(append(HOUR, MOMENT), MAPI_OK);
+    assert_int_equal(size_of(file_of(HOUR, 2)),
+                     header_size() + 2 * ((long) sizeof(ROW) - 1));
+    assert_int_equal(size_of(file_of(HOUR, 4)), -1);
 }
 
 
@@ -418,6 +468,7 @@ main(void)
         test(age),
         test(foreign),
         test(tries),
+        test(columns),
         test(torn),
         test(lock)
     };
