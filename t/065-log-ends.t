@@ -81,7 +81,14 @@ location = /mapi/plain {
     proxy_pass http://plain;
 }
 
-location ~ ^/mapi/emsmdb/?\$ {
+location = /mapi/emsmdb {
+    mapi on;
+    $road
+    proxy_request_buffering off;
+    proxy_pass http://exchange;
+}
+
+location = /mapi/emsmdb/ {
     mapi on;
     $road
     client_body_timeout 1s;
@@ -333,6 +340,41 @@ sub served_by_nobody
     $client->close;
     row_is('the client goes away in its body', '',
            ErrorCode => 'ClientDisconnect');
+}
+
+
+# a body that goes on to the server as it comes
+
+{
+    my $client = connect_to($port);
+
+    $client->send(line('POST', '/mapi/emsmdb', 'Content-Length: 6') . 'abc');
+
+    my $peer = $servers[0]->accept;
+
+    $peer->read_until(qr/abc/);
+    sleep 0.1;
+    $client->send('def');
+    $peer->read_until(qr/def/);
+    $peer->send(answer(200));
+    $client->read_answer;
+
+    my $row = row_is('in pieces', '', HttpStatus => 200, RequestBytes => 6);
+
+    cmp_ok($row->{BackendReqStreamLatency}, '>=', 50, '... the client takes')
+        or diag $row->{line};
+
+    $client->send(line('POST', '/mapi/emsmdb', 'Content-Length: 6') . 'abc');
+    $peer->read_until(qr/abc/);
+    $client->close;
+
+    $row = row_is('... and goes away in the middle',
+                  'HttpException=ClientDisconnect;ClosedBy=Client;',
+                  BackEndStatus => '', ErrorCode => 'ClientDisconnect',
+                  BackendProcessingLatency => '', ProxyTime => '');
+    like($row->{GenericInfo}, qr/;ProxyState-Complete=ProxyRequestData;/,
+         '... of the sending');
+    $peer->close;
 }
 
 

@@ -127,9 +127,13 @@ ngx_mapi_log_relayed(ngx_http_request_t *r, ngx_mapi_watch_t *watch,
     row->backend_status = ngx_mapi_log_server_status(u);
 
     if (row->backend_status == 0) {
-        ngx_mapi_log_set(&row->proxy_state, "WaitForServerResponse");
+        if (watch->was_sent) {
+            ngx_mapi_log_set(&row->proxy_state, "WaitForServerResponse");
 
-        if (!watch->was_sent) {
+        } else if (row->times.connected >= 0) {
+            ngx_mapi_log_set(&row->proxy_state, "ProxyRequestData");
+
+        } else {
             ngx_mapi_log_set(&row->proxy_state, "PrepareServerRequest");
         }
 

@@ -111,6 +111,7 @@ ngx_mapi_watch_upstream(ngx_http_request_t *r, ngx_mapi_watch_t *watch)
     u = r->upstream;
 
     watch->upstream = ngx_current_msec;
+    watch->request = r;
     watch->server = u;
     watch->passed_on = 1;
     watch->tried = 0;
@@ -136,7 +137,9 @@ ngx_mapi_watch_output(void *data, ngx_chain_t *in)
 
     rc = watch->output_filter(watch->output_ctx, in);
 
-    if (rc == NGX_OK) {
+    /* with "proxy_request_buffering off" it goes in pieces, as they come */
+
+    if (rc == NGX_OK && !watch->request->reading_body) {
         watch->sent = ngx_current_msec;
         watch->was_sent = 1;
     }

@@ -55,6 +55,7 @@ struct ngx_mapi_watch_s {
 
     ngx_str_t                        smtp;        /* primary address */
 
+    ngx_http_request_t              *request;
     ngx_http_upstream_t             *server;      /* with passed_on */
     ngx_output_chain_filter_pt       output_filter;
     void                            *output_ctx;
