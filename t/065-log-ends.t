@@ -4,6 +4,7 @@
 use strict;
 use warnings;
 
+use IO::Select;
 use Test::More;
 use Time::HiRes qw( sleep );
 use MapiLog;
@@ -17,7 +18,8 @@ my $port = free_port();
 my $directory = make_directory('mapi_dir', directory_csv());
 my $road = "proxy_http_version 1.1;\nproxy_set_header Connection \"\";\n";
 
-my $front = start_nginx('front', road_http(port => $port,
+my $front = start_nginx('front', "worker_shutdown_timeout 1s;\n"
+    . road_http(port => $port,
     backend => $backend, alive => [], http => <<"EOT",
 mapi_directory $directory;
 mapi_log %PREFIX%/rows flush=50ms;
@@ -466,5 +468,35 @@ sub served_by_nobody
     $_->close for $client, $peer;
 }
 
-stop_nginx($front);
+# a worker that ends, and nobody who asked for it
+
+{
+    my @clients = map { connect_to($port) } 1 .. 3;
+
+    $_->send(line('POST', '/mapi/emsmdb/', 'Content-Length: 3') . 'abc')
+        for @clients[0, 1];
+    $clients[2]->send(line('POST', '/mapi/nspi/', 'Content-Length: 3'));
+
+    my @peers = map { $servers[0]->accept } 1, 2;
+
+    $_->read_request for @peers;
+    $peers[0]->send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhello");
+    wait_for { my $r = IO::Select->new(map { $_->{socket} } @clients);
+               $r->can_read(0) };
+
+    stop_nginx($front);
+
+    my @rows = sort { $a->{HttpStatus} <=> $b->{HttpStatus}
+                      || $a->{ProxyAction} cmp $b->{ProxyAction} } rows(3);
+
+    is_deeply([ map { "$_->{HttpStatus} $_->{BackEndStatus}"
+                      . " $_->{ErrorCode}" } @rows ],
+              [ '0  RequestCanceled', '0 RequestCanceled RequestCanceled',
+                '200 200 ' ], 'a worker that ends');
+    is_deeply([ map { $_->{GenericErrors} } @rows ],
+              [ '', ('WebExceptionStatus=RequestCanceled;'
+                     . 'ClosedBy=Proxy (shutdown);') x 2 ],
+              '... is no client that goes away');
+}
+
 done_testing();

@@ -50,7 +50,8 @@ static mapi_str_t  ngx_mapi_log_words[] = {
     mapi_string("ConnectionClosed"),
     mapi_string("ReceiveFailure"),
     mapi_string("ServerProtocolViolation"),
-    { 0, NULL }
+    { 0, NULL },
+    mapi_string("RequestCanceled")
 };
 
 
@@ -63,7 +64,8 @@ static mapi_str_t  ngx_mapi_log_sides[] = {
     mapi_string("Server"),
     mapi_string("Server (reset)"),
     mapi_string("Proxy (no HTTP answer)"),
-    mapi_string("Client")
+    mapi_string("Client"),
+    mapi_string("Proxy (shutdown)")
 };
 
 
@@ -266,8 +268,8 @@ ngx_mapi_log_failure(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
 
     end = ctx->watch->end;
 
-    if (end == ngx_mapi_end_none && r->connection->error) {
-        end = ngx_mapi_end_client;
+    if (end == ngx_mapi_end_none) {
+        end = ngx_mapi_watch_gone(r);
     }
 
     word = ngx_mapi_log_words[end];
@@ -344,13 +346,24 @@ ngx_mapi_log_error_code(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
 
     /* nginx has 400 for a client that goes away in the middle of its body */
 
-    if (r->connection->error
+    if (!(ctx && ctx->refused)
         && (row->status == NGX_HTTP_BAD_REQUEST
-            || row->status == NGX_HTTP_CLIENT_CLOSED_REQUEST)
-        && !(ctx && ctx->refused))
+            || row->status == NGX_HTTP_CLIENT_CLOSED_REQUEST
+            || row->status == 0))
     {
-        ngx_mapi_log_set(&row->error_code, "ClientDisconnect");
-        return;
+        switch (ngx_mapi_watch_gone(r)) {
+
+        case ngx_mapi_end_client:
+            ngx_mapi_log_set(&row->error_code, "ClientDisconnect");
+            return;
+
+        case ngx_mapi_end_shutdown:
+            row->error_code = ngx_mapi_log_words[ngx_mapi_end_shutdown];
+            return;
+
+        default:
+            break;
+        }
     }
 
     /* all places were taken when its turn came */

@@ -188,8 +188,8 @@ ngx_mapi_watch_end(ngx_http_request_t *r, ngx_mapi_watch_t *watch,
         } else if (state & NGX_PEER_FAILED) {
             watch->end = ngx_mapi_end_connect;
 
-        } else if (r->connection->error) {
-            watch->end = ngx_mapi_end_client;
+        } else {
+            watch->end = ngx_mapi_watch_gone(r);
         }
 
         return;
@@ -210,9 +210,33 @@ ngx_mapi_watch_end(ngx_http_request_t *r, ngx_mapi_watch_t *watch,
     } else if (state & NGX_PEER_FAILED) {
         watch->end = ngx_mapi_end_garbage;
 
-    } else if (r->connection->error || r->connection->timedout) {
-        watch->end = ngx_mapi_end_client;
+    } else {
+        watch->end = ngx_mapi_watch_gone(r);
     }
+}
+
+
+ngx_mapi_end_e
+ngx_mapi_watch_gone(ngx_http_request_t *r)
+{
+    ngx_connection_t  *c;
+
+    c = r->connection;
+
+    if (!c->error && !c->timedout) {
+        return ngx_mapi_end_none;
+    }
+
+#if (NGX_HTTP_V2)
+    if (r->stream) {
+        c = r->stream->connection->connection;
+    }
+#endif
+
+    /* an idle one, which an ending worker closes as well, has no request */
+
+    return (ngx_exiting && c->close) ? ngx_mapi_end_shutdown
+                                     : ngx_mapi_end_client;
 }
 
 

@@ -23,7 +23,8 @@ typedef enum {
     ngx_mapi_end_closed,         /* by the server */
     ngx_mapi_end_reset,          /* by the server */
     ngx_mapi_end_garbage,        /* no HTTP */
-    ngx_mapi_end_client          /* by the client */
+    ngx_mapi_end_client,         /* by the client */
+    ngx_mapi_end_shutdown        /* worker_shutdown_timeout was over */
 } ngx_mapi_end_e;
 
 
@@ -85,6 +86,9 @@ ngx_mapi_watch_t *ngx_mapi_watch_of(ngx_http_request_t *r);
  */
 ngx_http_upstream_t *ngx_mapi_watch_server(ngx_http_request_t *r,
     ngx_mapi_watch_t *watch);
+
+/* the client's connection was closed: by whom; ngx_mapi_end_none if not */
+ngx_mapi_end_e ngx_mapi_watch_gone(ngx_http_request_t *r);
 
 /* a pin serves the request, on which somebody has logged on: a copy is kept */
 void ngx_mapi_watch_user(ngx_http_request_t *r, ngx_mapi_watch_t *watch,
