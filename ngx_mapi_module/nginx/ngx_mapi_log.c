@@ -367,7 +367,6 @@ ngx_mapi_log_route(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
 {
     ngx_int_t                   n;
     ngx_mapi_server_t          *servers;
-    ngx_http_upstream_t        *u;
     ngx_http_upstream_state_t  *state;
 
     servers = ctx->mscf->servers.elts;
@@ -381,11 +380,18 @@ ngx_mapi_log_route(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     }
 
     if (ctx->observe) {
-        u = ngx_mapi_watch_server(r, ctx->watch);
-        state = u ? u->state : NULL;
+        if (ctx->watch->peer.len) {
+            ngx_mapi_log_view(&row->target, &ctx->watch->peer);
 
-        if (state && state->peer) {
-            ngx_mapi_log_view(&row->target, state->peer);
+        } else if (!ctx->watch->passed_on) {
+
+            /* the block's layers do not tell us */
+
+            state = r->upstream ? r->upstream->state : NULL;
+
+            if (state && state->peer) {
+                ngx_mapi_log_view(&row->target, state->peer);
+            }
         }
 
         if (n >= 0) {

@@ -122,8 +122,8 @@ ngx_mapi_log_relayed(ngx_http_request_t *r, ngx_mapi_watch_t *watch,
         row->outstanding = watch->outstanding;
     }
 
-    if (watch->fresh && row->times.connected >= 0 && u->state->peer) {
-        ngx_mapi_log_view(&row->new_connection, u->state->peer);
+    if (watch->fresh && row->times.connected >= 0) {
+        ngx_mapi_log_view(&row->new_connection, &watch->peer);
     }
 
     row->backend_status = ngx_mapi_log_server_status(u);

@@ -156,6 +156,10 @@ ngx_mapi_watch_attempt(ngx_mapi_watch_t *watch, ngx_peer_connection_t *pc)
     watch->was_sent = 0;
     watch->fresh = (pc->connection == NULL);
     watch->end = ngx_mapi_end_none;
+
+    watch->peer.data = watch->address;
+    watch->peer.len = ngx_min(pc->name->len, NGX_SOCKADDR_STRLEN);
+    ngx_memcpy(watch->address, pc->name->data, watch->peer.len);
 }
 
 

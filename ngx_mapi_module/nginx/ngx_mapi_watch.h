@@ -56,6 +56,10 @@ struct ngx_mapi_watch_s {
 
     ngx_str_t                        smtp;        /* primary address */
 
+    /* with tried, a copy: nginx may free the peer with the attempt's end */
+    ngx_str_t                        peer;
+    u_char                           address[NGX_SOCKADDR_STRLEN];
+
     ngx_http_request_t              *request;
     ngx_http_upstream_t             *server;      /* with passed_on */
     ngx_output_chain_filter_pt       output_filter;
