@@ -50,6 +50,12 @@ ngx_mapi_record_handler(ngx_http_request_t *r)
     ngx_mapi_ctx_t       *ctx;
     ngx_mapi_loc_conf_t  *mlcf;
 
+    /* "log_subrequest on" brings others here, with the main one's context */
+
+    if (r != r->main) {
+        return NGX_OK;
+    }
+
     ctx = ngx_mapi_get_ctx(r);
 
     /*
@@ -59,7 +65,7 @@ ngx_mapi_record_handler(ngx_http_request_t *r)
 
     mlcf = ctx ? ctx->mlcf : ngx_http_get_module_loc_conf(r, ngx_mapi_module);
 
-    if (ctx && r == r->main) {
+    if (ctx) {
         ngx_mapi_session_end(r, ctx);
     }
 
