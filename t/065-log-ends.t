@@ -107,7 +107,16 @@ location = /mapi/emsmdb/ {
         error_page 502 = \@fallback;
     }
 
+    if (\$http_x_case = apology) {
+        error_page 502 /apology;
+    }
+
     proxy_pass http://exchange;
+}
+
+location = /apology {
+    internal;
+    return 200 "we are sorry";
 }
 
 location = /mirror {
@@ -410,6 +419,30 @@ sub served_by_nobody
            'WebExceptionStatus=ConnectionClosed;ClosedBy=Server;',
            HttpStatus => 200, BackEndStatus => 'ConnectionClosed',
            ErrorCode => 'ConnectionClosed', TargetServer => 'ex1.contoso.com');
+    $client->close;
+}
+
+
+# nginx makes a GET of it for a page of its own
+
+{
+    my $client = connect_to($port);
+
+    $client->send(line('POST', '/mapi/emsmdb/', 'X-Case: apology',
+                       'X-RequestId: {A}:1', 'Content-Length: 3') . 'abc');
+
+    my $peer = $servers[0]->accept;
+
+    $peer->read_request;
+    $peer->close;
+    is($client->read_answer->{body}, 'we are sorry', 'a page of our own');
+    row_is('... and the row of what was asked',
+           'WebExceptionStatus=ConnectionClosed;ClosedBy=Server;',
+           HttpStatus => 502, Method => 'POST', RequestBytes => 3,
+           UrlStem => '/mapi/emsmdb/',
+           UrlQuery => '?MailboxId=' . mailbox_id(1),
+           ClientRequestId => 'R:{A}:1;RT:<null>;CI:<null>;CID:<null>',
+           TargetServer => 'ex1.contoso.com', ResponseBytes => '');
     $client->close;
 }
 

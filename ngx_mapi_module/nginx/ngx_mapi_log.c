@@ -17,6 +17,7 @@ static mapi_log_kind_e ngx_mapi_log_kind(ngx_http_request_t *r,
 static ngx_uint_t ngx_mapi_log_hidden(mapi_log_row_t *row);
 static void ngx_mapi_log_client(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     mapi_log_row_t *row);
+static void ngx_mapi_log_method(ngx_http_request_t *r, mapi_log_row_t *row);
 static void ngx_mapi_log_headers(ngx_http_request_t *r, mapi_log_row_t *row);
 static void ngx_mapi_log_identity(ngx_mapi_ctx_t *ctx, mapi_log_row_t *row,
     ngx_mapi_log_text_t *text);
@@ -136,7 +137,6 @@ ngx_mapi_log_client(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     mlcf = ctx ? ctx->mlcf : ngx_http_get_module_loc_conf(r, ngx_mapi_module);
 
     row->status = r->err_status ? r->err_status : r->headers_out.status;
-    row->is_mapi = (r->method == NGX_HTTP_POST);
 
     activity = ngx_mapi_activity_id(r, ctx);
 
@@ -145,7 +145,7 @@ ngx_mapi_log_client(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     }
 
     ngx_mapi_log_view(&row->host, &r->headers_in.server);
-    ngx_mapi_log_view(&row->method, &r->method_name);
+    ngx_mapi_log_method(r, row);
 
     /* what the client says of itself, as Exchange shows it */
 
@@ -179,6 +179,30 @@ ngx_mapi_log_client(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     }
 
     ngx_mapi_log_view(&row->server_name, &mlcf->short_name);
+}
+
+
+/* an error_page makes a GET of it; the line is what the client wrote */
+
+static void
+ngx_mapi_log_method(ngx_http_request_t *r, mapi_log_row_t *row)
+{
+    u_char     *p;
+    ngx_str_t  *line;
+
+    line = &r->request_line;
+    p = ngx_strlchr(line->data, line->data + line->len, ' ');
+
+    if (p) {
+        row->method.data = line->data;
+        row->method.len = p - line->data;
+
+    } else {
+        ngx_mapi_log_view(&row->method, &r->method_name);
+    }
+
+    row->is_mapi = (row->method.len == sizeof("POST") - 1
+                    && ngx_memcmp(row->method.data, "POST", 4) == 0);
 }
 
 
