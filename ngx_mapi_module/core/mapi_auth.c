@@ -481,8 +481,7 @@ int
 mapi_auth_basic_user(const mapi_auth_t *a, unsigned char *buf, size_t size,
     mapi_str_t *user)
 {
-    size_t         i, n;
-    unsigned char  c;
+    size_t  n;
 
     user->len = 0;
     user->data = buf;
@@ -495,26 +494,16 @@ mapi_auth_basic_user(const mapi_auth_t *a, unsigned char *buf, size_t size,
         return MAPI_ERROR;
     }
 
-    /* byte by byte: nothing behind the colon is ever decoded */
+    user->len = mapi_base64_until(buf, size, a->token.data, n, ':');
 
-    for (i = 0; i < n; i++) {
-        mapi_base64_read(&c, a->token.data, i, 1);
-
-        if (c == ':') {
-            user->len = i;
-            return i ? MAPI_OK : MAPI_ERROR;
-        }
-
-        if (i == size) {
-            break;
-        }
-
-        buf[i] = c;
+    if (user->len < n) {
+        return user->len ? MAPI_OK : MAPI_ERROR;
     }
 
     /* without a colon it may have been a password */
 
-    memset(buf, 0, i);
+    memset(buf, 0, n < size ? n : size);
+    user->len = 0;
 
     return MAPI_ERROR;
 }

@@ -117,6 +117,41 @@ mapi_base64_read(unsigned char *dst, const unsigned char *p, size_t from,
 }
 
 
+size_t
+mapi_base64_until(unsigned char *dst, size_t size, const unsigned char *p,
+    size_t n, unsigned char stop)
+{
+    size_t         i;
+    unsigned       a, b, at;
+    unsigned char  c;
+
+    for (at = 0, i = 0; i < n; i++) {
+
+        a = mapi_base64_value(p[0]) & 0x3f;
+        b = mapi_base64_value(p[1]) & 0x3f;
+        c = (unsigned char) (a << (2 + 2 * at) | b >> (4 - 2 * at));
+
+        if (c == stop) {
+            return i;
+        }
+
+        if (i == size) {
+            break;
+        }
+
+        dst[i] = c;
+        p++;
+
+        if (++at == 3) {
+            at = 0;
+            p++;
+        }
+    }
+
+    return n;
+}
+
+
 unsigned char *
 mapi_base64_url(unsigned char *dst, const unsigned char *p, size_t n)
 {

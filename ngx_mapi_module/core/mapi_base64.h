@@ -34,6 +34,14 @@ int mapi_base64_check(const unsigned char *p, size_t len, unsigned alphabet,
 void mapi_base64_read(unsigned char *dst, const unsigned char *p, size_t from,
     size_t n);
 
+/*
+ * Decodes from the beginning up to a byte "stop", which is not written, and
+ * nothing that stands behind it.  Returns how many bytes stand before it, n
+ * (of the check) if there is none or they do not fit.
+ */
+size_t mapi_base64_until(unsigned char *dst, size_t size,
+    const unsigned char *p, size_t n, unsigned char stop);
+
 /* writes mapi_base64_encoded(n) bytes, URL alphabet; returns the end */
 unsigned char *mapi_base64_url(unsigned char *dst, const unsigned char *p,
     size_t n);

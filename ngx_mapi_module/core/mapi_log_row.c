@@ -399,6 +399,22 @@ mapi_log_write_client(unsigned char *p, const mapi_log_client_t *client)
 }
 
 
+/* ours, so there is nothing to clean; a row without one still has a GUID */
+static unsigned char *
+mapi_log_activity(unsigned char *p, const mapi_str_t *activity)
+{
+    static const mapi_guid_t  none;
+
+    if (activity->len != MAPI_GUID_LEN) {
+        return mapi_guid_format(p, &none);
+    }
+
+    memcpy(p, activity->data, MAPI_GUID_LEN);
+
+    return p + MAPI_GUID_LEN;
+}
+
+
 /* DateTime to AnchorMailbox */
 static unsigned char *
 mapi_log_write_who(unsigned char *p, const mapi_log_row_t *row,
@@ -408,7 +424,7 @@ mapi_log_write_who(unsigned char *p, const mapi_log_row_t *row,
 
     p = mapi_log_time(p, clock, t->begin + t->end);
     *p++ = ',';
-    p = mapi_guid_format(p, &row->activity);
+    p = mapi_log_activity(p, &row->activity);
     *p++ = ',';
 
     for (i = 0; i < 4; i++) {

@@ -92,7 +92,7 @@ typedef struct {
     mapi_log_version_t  version;          /* the front end's, columns 2 to 5 */
     mapi_log_times_t    times;
 
-    mapi_guid_t         activity;         /* RequestId */
+    mapi_str_t          activity;         /* RequestId: a GUID's text */
     unsigned            is_mapi:1;        /* a POST: ClientRequestId */
     unsigned            authenticated:1;
     unsigned            has_request_body:1;

@@ -459,18 +459,24 @@ ngx_mapi_answer_header(ngx_http_request_t *r, char *name)
 static ngx_str_t *
 ngx_mapi_find_header(ngx_list_part_t *part, char *name)
 {
+    u_char            c;
     size_t            len;
     ngx_uint_t        i;
     ngx_table_elt_t  *h;
 
     len = ngx_strlen(name);
+    c = ngx_tolower(name[len - 1]);
 
     for ( /* void */ ; part; part = part->next) {
 
         h = part->elts;
 
         for (i = 0; i < part->nelts; i++) {
+
+            /* names of one length rarely end alike */
+
             if (h[i].key.len == len
+                && ngx_tolower(h[i].key.data[len - 1]) == c
                 && ngx_strncasecmp(h[i].key.data, (u_char *) name, len) == 0)
             {
                 return &h[i].value;

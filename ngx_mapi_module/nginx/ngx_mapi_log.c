@@ -141,7 +141,8 @@ ngx_mapi_log_client(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     activity = ngx_mapi_activity_id(r, ctx);
 
     if (activity) {
-        (void) mapi_guid_parse(&row->activity, activity, MAPI_GUID_LEN);
+        row->activity.data = activity;
+        row->activity.len = MAPI_GUID_LEN;
     }
 
     ngx_mapi_log_view(&row->host, &r->headers_in.server);
@@ -224,17 +225,17 @@ ngx_mapi_log_headers(ngx_http_request_t *r, mapi_log_row_t *row)
             switch (h[i].key.len) {
 
             case sizeof("X-RequestId") - 1:
-                value = ngx_mapi_log_header_is(&h[i], "X-RequestId")
+                value = ngx_mapi_log_header_is(&h[i], "x-requestid")
                         ? &row->client.request_id : NULL;
                 break;
 
             case sizeof("X-ClientInfo") - 1:
-                value = ngx_mapi_log_header_is(&h[i], "X-ClientInfo")
+                value = ngx_mapi_log_header_is(&h[i], "x-clientinfo")
                         ? &row->client.client_info : NULL;
                 break;
 
             case sizeof("X-RequestType") - 1:
-                value = ngx_mapi_log_header_is(&h[i], "X-RequestType")
+                value = ngx_mapi_log_header_is(&h[i], "x-requesttype")
                         ? &row->client.request_type : NULL;
                 break;
 

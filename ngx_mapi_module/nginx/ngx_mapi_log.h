@@ -31,10 +31,11 @@ typedef struct {
 #define ngx_mapi_log_pair(pairs, key, value)                                  \
     mapi_log_pair_add(pairs, key, (mapi_str_t *) (value))
 
+/* name is in lower case, as nginx has made its own copy of the header's */
+
 #define ngx_mapi_log_header_is(h, name)                                       \
     ((h)->key.len == sizeof(name) - 1                                         \
-     && ngx_strncasecmp((h)->key.data, (u_char *) name, sizeof(name) - 1)     \
-        == 0)
+     && ngx_memcmp((h)->lowcase_key, name, sizeof(name) - 1) == 0)
 
 
 /* the server's status, 0 if it has not answered */

@@ -157,15 +157,14 @@ ngx_mapi_log_relayed(ngx_http_request_t *r, ngx_mapi_watch_t *watch,
                 ngx_mapi_log_pair(&row->info, "Srv.request-id",
                                   &h[i].value);
 
-            } else if (ngx_mapi_log_header_is(&h[i], "X-CalculatedBETarget")) {
+            } else if (ngx_mapi_log_header_is(&h[i], "x-calculatedbetarget")) {
                 ngx_mapi_log_pair(&row->info, "Srv.CalculatedBETarget",
                                   &h[i].value);
 
             } else if (row->backend_info.len == 0
                        && h[i].key.len > sizeof("X-Backend-Diag-") - 1
-                       && ngx_strncasecmp(h[i].key.data,
-                                          (u_char *) "X-Backend-Diag-",
-                                          sizeof("X-Backend-Diag-") - 1)
+                       && ngx_memcmp(h[i].lowcase_key, "x-backend-diag-",
+                                     sizeof("X-Backend-Diag-") - 1)
                           == 0)
             {
                 ngx_mapi_log_view(&row->backend_info, &h[i].value);

@@ -145,13 +145,49 @@ test_every_byte(void **state)
 }
 
 
+/* what stands behind the stop is neither written nor looked for */
+
+static void
+test_until(void **state)
+{
+    size_t         size, n;
+    unsigned char  buf[8];
+
+    /* "user:pass" */
+
+    static const char  text[] = "dXNlcjpwYXNz";
+
+    assert_int_equal(mapi_base64_check(unit_text(text), MAPI_BASE64_STANDARD,
+                                       &n), MAPI_OK);
+    assert_int_equal(n, 9);
+
+    for (size = 0; size < sizeof(buf); size++) {
+        memset(buf, '#', sizeof(buf));
+
+        assert_int_equal(mapi_base64_until(buf, size,
+                                           (const unsigned char *) text, n,
+                                           ':'),
+                         size < 4 ? n : 4);
+        assert_memory_equal(buf, "user", size < 4 ? size : 4);
+        assert_int_equal(buf[size < 4 ? size : 4], '#');
+    }
+
+    assert_int_equal(mapi_base64_until(buf, 0, (const unsigned char *) text, n,
+                                       'u'), 0);
+    assert_int_equal(mapi_base64_until(buf, sizeof(buf),
+                                       (const unsigned char *) text, 4, ':'),
+                     4);
+}
+
+
 int
 main(void)
 {
     const struct CMUnitTest  tests[] = {
         cmocka_unit_test(test_check),
         cmocka_unit_test(test_ranges),
-        cmocka_unit_test(test_every_byte)
+        cmocka_unit_test(test_every_byte),
+        cmocka_unit_test(test_until)
     };
 
     return cmocka_run_group_tests_name("base64", tests, NULL, NULL);

@@ -216,7 +216,7 @@ test_disconnect(void **state)
 
     set_session(&row);
 
-    row.activity = guid("7119d1a3-0b37-4261-a966-39f54264937e");
+    row.activity = unit_str("7119d1a3-0b37-4261-a966-39f54264937e");
     row.client.request_id =
         unit_str("1b7dabb2-cd5b-4ce0-a65d-b25915e598cf:3");
     row.client.request_type = unit_str("Disconnect");
@@ -256,7 +256,7 @@ test_crossforest(void **state)
 
     row.version = (mapi_log_version_t) { { 15, 1, 2507, 35 } };
     row.target_version = row.version;
-    row.activity = guid("3422ea93-768f-4cd4-8b0c-578038deb0b2");
+    row.activity = unit_str("3422ea93-768f-4cd4-8b0c-578038deb0b2");
     row.client.request_id =
         unit_str("{750498CA-0EBD-4E7F-B2F6-377AD1BDD198}:20373");
     row.client.request_type = unit_str("Execute");
@@ -303,7 +303,7 @@ test_refused(void **state)
     set_execute(&row);
 
     row.kind = mapi_log_refused;
-    row.activity = guid("12345678-9876-1234-1234-d8c5ea0edcd3");
+    row.activity = unit_str("12345678-9876-1234-1234-d8c5ea0edcd3");
     row.authenticated = 0;
     row.auth_type = unit_str("NTLM");
     row.host = unit_str("95.1.2.3");
@@ -370,7 +370,7 @@ test_answered(void **state)
 
     row.kind = mapi_log_answered;
     row.is_mapi = 0;
-    row.activity = guid("3656c386-6be1-4301-865a-27c1f99599bd");
+    row.activity = unit_str("3656c386-6be1-4301-865a-27c1f99599bd");
     row.host = unit_str("localhost");
     row.stem = unit_str("/ews/");
     row.organization = unit_str("");

@@ -137,7 +137,7 @@ set_execute(mapi_log_row_t *row)
 
     set_session(row);
 
-    row->activity = guid("9b241890-db8d-44c5-a50e-ccdc753cab92");
+    row->activity = unit_str("9b241890-db8d-44c5-a50e-ccdc753cab92");
     row->client.request_id =
         unit_str("1b7dabb2-cd5b-4ce0-a65d-b25915e598cf:2");
     row->client.request_type = unit_str("Execute");
