@@ -418,6 +418,7 @@ ngx_mapi_pin_count_begin(ngx_mapi_pin_data_t *pd, ngx_peer_connection_t *pc)
     ngx_mapi_srv_conf_t  *mscf;
 
     n = pd->ctx ? pd->ctx->server : -1;
+    pd->server = n;
 
     if (pd->pin) {
         pd->count = pd->pin->count;

@@ -86,6 +86,7 @@ typedef struct {
     ngx_queue_t                     link;       /* among those in flight */
     ngx_msec_t                      started;
     ngx_mapi_count_row_t           *count;      /* NULL: nothing in flight */
+    ngx_int_t                       server;     /* it leads to, -1: unknown */
     ngx_http_request_t             *request;
     ngx_http_upstream_srv_conf_t   *upstream;
     ngx_http_upstream_conf_t       *conf;

@@ -273,7 +273,7 @@ ngx_mapi_pin_create(ngx_mapi_pin_data_t *pd, ngx_peer_connection_t *pc)
     pin->connection = pc->connection;
     pin->upstream = pd->upstream;
     pin->conf = pd->conf;
-    pin->server = pd->ctx ? pd->ctx->server : -1;
+    pin->server = pd->server;
     pin->count = pd->count;
     pin->socklen = pc->socklen;
     ngx_memcpy(&pin->sockaddr, pc->sockaddr, pc->socklen);
