@@ -37,7 +37,7 @@ static char *ngx_mapi_html_class(ngx_mapi_verdict_e verdict);
     "body{font:15px/1.45 system-ui,sans-serif;margin:1.2em auto;"             \
     "max-width:76em;padding:0 1em}"                                           \
     "h1{font-size:1.4em}h2{font-size:1.15em;margin:1.6em 0 .4em}"             \
-    "table{border-collapse:collapse;width:100%}"
+    "table{border-collapse:collapse;width:100%%}"
 
 #define NGX_MAPI_HTML_CELLS                                                   \
     "td,th{padding:.3em .6em;text-align:left;vertical-align:top;"             \
@@ -246,7 +246,7 @@ ngx_mapi_html_totals(ngx_mapi_text_t *t, ngx_mapi_status_block_t *block)
 
     if (hops) {
         ngx_mapi_text_format(t, "<p>Straight %uA, through another server %uA "
-                             "(%uA&thinsp;% straight)</p>\n",
+                             "(%uA&thinsp;%% straight)</p>\n",
                              n[NGX_MAPI_COUNT_FIRST_HOP],
                              n[NGX_MAPI_COUNT_SECOND_HOP],
                              100 * n[NGX_MAPI_COUNT_FIRST_HOP] / hops);
