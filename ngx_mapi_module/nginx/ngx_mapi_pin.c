@@ -34,7 +34,7 @@ static ngx_int_t ngx_mapi_pin_get_inner(ngx_mapi_pin_data_t *pd,
 static void ngx_mapi_pin_count_begin(ngx_mapi_pin_data_t *pd,
     ngx_peer_connection_t *pc);
 static void ngx_mapi_pin_count_end(ngx_mapi_pin_data_t *pd,
-    ngx_uint_t state);
+    ngx_uint_t status, ngx_uint_t state);
 static void ngx_mapi_pin_free_peer(ngx_peer_connection_t *pc, void *data,
     ngx_uint_t state);
 static void ngx_mapi_pin_settle(ngx_mapi_pin_data_t *pd,
@@ -448,9 +448,9 @@ ngx_mapi_pin_count_begin(ngx_mapi_pin_data_t *pd, ngx_peer_connection_t *pc)
 
 
 static void
-ngx_mapi_pin_count_end(ngx_mapi_pin_data_t *pd, ngx_uint_t state)
+ngx_mapi_pin_count_end(ngx_mapi_pin_data_t *pd, ngx_uint_t status,
+    ngx_uint_t state)
 {
-    ngx_uint_t            status;
     ngx_http_upstream_t  *u;
 
     if (pd->count == NULL) {
@@ -458,7 +458,6 @@ ngx_mapi_pin_count_end(ngx_mapi_pin_data_t *pd, ngx_uint_t state)
     }
 
     u = pd->request->upstream;
-    status = u->headers_in.status_n;
 
     ngx_mapi_count_sub(pd->count, NGX_MAPI_COUNT_REQUESTS);
 
@@ -489,7 +488,7 @@ ngx_mapi_pin_free_peer(ngx_peer_connection_t *pc, void *data,
 {
     ngx_mapi_pin_data_t  *pd = data;
 
-    ngx_uint_t            token, tainted, pinned;
+    ngx_uint_t            status, token, tainted, pinned;
     ngx_http_upstream_t  *u;
 
     /*
@@ -505,6 +504,10 @@ ngx_mapi_pin_free_peer(ngx_peer_connection_t *pc, void *data,
     token = 0;
     tainted = 0;
     pinned = (pd->pin != NULL);
+
+    /* without a connection these are the headers of the attempt before */
+
+    status = pc->connection ? u->headers_in.status_n : 0;
 
     if (pd->direct && ngx_mapi_direct_answered(pd, pc)) {
         state &= ~NGX_PEER_FAILED;
@@ -527,13 +530,13 @@ ngx_mapi_pin_free_peer(ngx_peer_connection_t *pc, void *data,
         u->keepalive = 0;
     }
 
-    ngx_mapi_pin_count_end(pd, state);
+    ngx_mapi_pin_count_end(pd, status, state);
 
     if (pd->linked) {
         ngx_queue_remove(&pd->link);
         pd->linked = 0;
 
-        if (u->headers_in.status_n == NGX_HTTP_UNAUTHORIZED) {
+        if (status == NGX_HTTP_UNAUTHORIZED) {
             ngx_mapi_pin_note_offer(pd, pc);
         }
     }
