@@ -429,7 +429,8 @@ ngx_mapi_count_is_dead(ngx_mapi_count_worker_t *worker)
 /*
  * When a process was started, in a clock of the kernel: with its number that
  * makes it unmistakable.  NGX_DECLINED if it has ended, NGX_ERROR if that
- * cannot be found out.
+ * cannot be found out: where "hidepid" hides the processes of other users, or
+ * /proc is not there, a file that is missing says nothing.
  */
 
 static ngx_int_t
@@ -445,7 +446,7 @@ ngx_mapi_count_start(ngx_pid_t pid, uint64_t *start)
     fd = ngx_open_file(name, NGX_FILE_RDONLY, NGX_FILE_OPEN, 0);
 
     if (fd == NGX_INVALID_FILE) {
-        return ngx_errno == NGX_ENOENT ? NGX_DECLINED : NGX_ERROR;
+        return NGX_ERROR;
     }
 
     n = ngx_read_fd(fd, buf, sizeof(buf) - 1);
