@@ -98,7 +98,30 @@ typedef struct {
 } ngx_mapi_disagreement_t;
 
 
+#define NGX_MAPI_LEARN_BUCKET  8
+
+
+/* a place that was learned: see ngx_mapi_learn.c */
+struct ngx_mapi_learned_s {
+    ngx_atomic_t        number;
+    uint64_t            key[3];        /* all zero: empty */
+    uint64_t            server;        /* hash of its host */
+    uint64_t            said;          /* by the directory, when learned */
+    time_t              since;
+};
+
+
+/*
+ * To be raised with each change of what lies in the zone and its parts, or of
+ * what it means: the structures here, in ngx_mapi_count.h and of the table of
+ * sessions, their numbers and hashes.
+ */
+#define NGX_MAPI_ZONE_LAYOUT  1
+
+
 struct ngx_mapi_zone_s {
+    uint64_t            layout;        /* the first thing, for ever */
+
     /* rises with every change of a verdict */
     ngx_atomic_t        generation;
 

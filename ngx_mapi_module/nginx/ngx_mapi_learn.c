@@ -24,18 +24,6 @@
  * number, and the next one takes the slot as it is.
  */
 
-#define NGX_MAPI_LEARN_BUCKET  8
-
-
-struct ngx_mapi_learned_s {
-    ngx_atomic_t    number;
-    uint64_t        key[3];       /* all zero: empty */
-    uint64_t        server;       /* hash of its host */
-    uint64_t        said;         /* by the directory, when it was learned */
-    time_t          since;
-};
-
-
 static ngx_uint_t ngx_mapi_learn_key(ngx_mapi_ctx_t *ctx,
     ngx_mapi_zone_t *zone, uint64_t *key);
 static ngx_int_t ngx_mapi_learn_read(ngx_mapi_zone_t *zone, uint64_t *key,

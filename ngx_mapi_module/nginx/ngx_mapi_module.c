@@ -14,6 +14,7 @@ static ngx_int_t ngx_mapi_take_road(ngx_http_request_t *r,
     ngx_mapi_ctx_t *ctx, ngx_mapi_loc_conf_t *mlcf);
 static ngx_int_t ngx_mapi_refuse(ngx_mapi_ctx_t *ctx, ngx_int_t status);
 static ngx_int_t ngx_mapi_init(ngx_conf_t *cf);
+static ngx_int_t ngx_mapi_init_module(ngx_cycle_t *cycle);
 static ngx_int_t ngx_mapi_init_process(ngx_cycle_t *cycle);
 static void ngx_mapi_exit_process(ngx_cycle_t *cycle);
 
@@ -39,7 +40,7 @@ ngx_module_t  ngx_mapi_module = {
     ngx_mapi_commands,                     /* module directives */
     NGX_HTTP_MODULE,                       /* module type */
     NULL,                                  /* init master */
-    ngx_mapi_log_init_module,              /* init module */
+    ngx_mapi_init_module,                  /* init module */
     ngx_mapi_init_process,                 /* init process */
     NULL,                                  /* init thread */
     NULL,                                  /* exit thread */
@@ -346,6 +347,15 @@ ngx_mapi_init(ngx_conf_t *cf)
     }
 
     return ngx_mapi_annotate_init(cf);
+}
+
+
+static ngx_int_t
+ngx_mapi_init_module(ngx_cycle_t *cycle)
+{
+    ngx_mapi_zone_init_module(cycle);
+
+    return ngx_mapi_log_init_module(cycle);
 }
 
 

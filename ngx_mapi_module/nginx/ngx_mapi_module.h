@@ -692,6 +692,7 @@ void ngx_mapi_disagree(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
 
 /* zone, health: active checks, and what they found applied to the peers */
 char *ngx_mapi_set_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+void ngx_mapi_zone_init_module(ngx_cycle_t *cycle);
 char *ngx_mapi_set_health_check(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 ngx_int_t ngx_mapi_health_init(ngx_conf_t *cf,

@@ -27,6 +27,9 @@ static ngx_int_t ngx_mapi_zone_add_parts(ngx_conf_t *cf,
 static ngx_int_t ngx_mapi_zone_init_part(ngx_shm_zone_t *shm_zone,
     void *data);
 static ngx_int_t ngx_mapi_zone_name(ngx_shm_zone_t *shm_zone);
+static ngx_int_t ngx_mapi_zone_adopt(ngx_shm_zone_t *shm_zone,
+    ngx_mapi_zone_t *zone);
+static uint64_t ngx_mapi_zone_layout(void);
 
 
 char *
@@ -105,8 +108,8 @@ ngx_mapi_zone_init(ngx_shm_zone_t *shm_zone, void *data)
     if (ommcf) {
         mmcf->zone = ommcf->zone;
         mmcf->shpool = ommcf->shpool;
-        mmcf->cycle = ++mmcf->zone->cycle;
-        return NGX_OK;
+        mmcf->cycle = ommcf->cycle + 1;
+        return ngx_mapi_zone_adopt(shm_zone, mmcf->zone);
     }
 
     shpool = (ngx_slab_pool_t *) shm_zone->shm.addr;
@@ -115,14 +118,16 @@ ngx_mapi_zone_init(ngx_shm_zone_t *shm_zone, void *data)
 
     if (shm_zone->shm.exists) {
         mmcf->zone = shpool->data;
-        mmcf->cycle = ++mmcf->zone->cycle;
-        return NGX_OK;
+        mmcf->cycle = mmcf->zone->cycle + 1;
+        return ngx_mapi_zone_adopt(shm_zone, mmcf->zone);
     }
 
     zone = ngx_slab_calloc(shpool, sizeof(ngx_mapi_zone_t));
     if (zone == NULL) {
         return NGX_ERROR;
     }
+
+    zone->layout = ngx_mapi_zone_layout();
 
     if (ngx_mapi_zone_name(shm_zone) != NGX_OK) {
         return NGX_ERROR;
@@ -138,7 +143,11 @@ ngx_mapi_zone_init(ngx_shm_zone_t *shm_zone, void *data)
 
     shpool->data = zone;
     mmcf->zone = zone;
-    mmcf->cycle = ++zone->cycle;
+    mmcf->cycle = 1;
+
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, shm_zone->shm.log, 0,
+                   "mapi: zone \"%V\" has layout %016xL at %p",
+                   &shm_zone->shm.name, zone->layout, zone);
 
     return NGX_OK;
 }
@@ -265,4 +274,68 @@ ngx_mapi_zone_name(ngx_shm_zone_t *shm_zone)
     shpool->log_nomem = 0;
 
     return NGX_OK;
+}
+
+
+/*
+ * Whoever made the zone has to have laid it out as we do.  Nothing but its
+ * first number may be read before that is certain.
+ */
+
+static ngx_int_t
+ngx_mapi_zone_adopt(ngx_shm_zone_t *shm_zone, ngx_mapi_zone_t *zone)
+{
+    if (zone->layout == ngx_mapi_zone_layout()) {
+        return NGX_OK;
+    }
+
+    ngx_log_error(NGX_LOG_EMERG, shm_zone->shm.log, 0,
+                  "mapi: zone \"%V\" was made by another build of this "
+                  "module, whose data this one cannot read: restart nginx, or "
+                  "reload it with another name in \"mapi_zone\"",
+                  &shm_zone->shm.name);
+
+    return NGX_ERROR;
+}
+
+
+/* the number, and what a change is seen by that did not raise it */
+
+static uint64_t
+ngx_mapi_zone_layout(void)
+{
+    size_t  sizes[] = {
+        NGX_MAPI_ZONE_LAYOUT,
+        sizeof(ngx_mapi_zone_t),
+        sizeof(ngx_mapi_health_record_t),
+        sizeof(ngx_mapi_disagreement_t),
+        NGX_MAPI_DISAGREEMENTS,
+        sizeof(ngx_mapi_learned_t),
+        NGX_MAPI_LEARN_BUCKET,
+        sizeof(ngx_mapi_count_table_t),
+        sizeof(ngx_mapi_count_base_t),
+        NGX_MAPI_COUNT_GAUGES,
+        sizeof(mapi_session_t)
+    };
+
+    static const mapi_siphash_key_t  key = {
+        0x6e6f7a2d6970616dULL, 0x74756f79616c2d65ULL    /* "mapi-zone-layout" */
+    };
+
+    return mapi_siphash(&key, sizes, sizeof(sizes));
+}
+
+
+/* the configuration holds: only now it is one of the zone's */
+
+void
+ngx_mapi_zone_init_module(ngx_cycle_t *cycle)
+{
+    ngx_mapi_main_conf_t  *mmcf;
+
+    mmcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_mapi_module);
+
+    if (mmcf && mmcf->zone) {
+        mmcf->zone->cycle = mmcf->cycle;
+    }
 }
