@@ -220,4 +220,31 @@ sub connect_from
     stop_nginx($front);
 }
 
+
+# The same error for ever: IPv6 is switched off, and a server has such an
+# address.  That is no lack of ports, and no server to go to.
+
+{
+    my $switch = '/proc/sys/net/ipv6/conf/lo/disable_ipv6';
+
+    spew($switch, "1\n");
+
+    my $front = front_end('no-address', "server [::1]:$backend max_fails=1 "
+        . "fail_timeout=10m;\nserver 127.0.0.12:$backend backup;");
+
+    is(ask($port, mailbox_id(4711))->{status}, 200, 'no way to an address')
+        for 1 .. 2;
+    is(() = log_of($front) =~ /connect\(\) to \[::1\]:$backend failed \(99: /g,
+       1, '... is its failure');
+    stop_nginx($front);
+
+    $front = front_end('check-no-address', "mapi_health_check port=$pages "
+        . 'interval=100ms timeout=2s fails=2;'
+        . "server [::1]:$backend;\nserver 127.0.0.12:$backend;");
+    ok(eval { wait_for { log_of($front) =~ /\[::1\]:$backend of .* is dead/ } },
+       '... which checks find, too');
+    stop_nginx($front);
+    spew($switch, "0\n");
+}
+
 done_testing();

@@ -362,3 +362,33 @@ ngx_mapi_release(ngx_mapi_hold_t *hold)
 
     hold->peer = NULL;
 }
+
+
+/*
+ * The same error comes where no address of this host leads there, as with
+ * IPv6 switched off: that will not pass, and somebody else has to be asked.
+ * A datagram socket tells one from the other, for its ports are others.
+ */
+
+ngx_uint_t
+ngx_mapi_is_own_lack(ngx_err_t err, struct sockaddr *sockaddr,
+    socklen_t socklen)
+{
+    ngx_socket_t  s;
+
+    if (err != EADDRNOTAVAIL) {
+        return 0;
+    }
+
+    s = ngx_socket(sockaddr->sa_family, SOCK_DGRAM, 0);
+
+    if (s == (ngx_socket_t) -1) {
+        return 1;
+    }
+
+    err = (connect(s, sockaddr, socklen) == -1) ? ngx_socket_errno : 0;
+
+    (void) ngx_close_socket(s);
+
+    return err != EADDRNOTAVAIL;
+}

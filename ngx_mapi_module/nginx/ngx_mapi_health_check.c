@@ -18,7 +18,8 @@ static void ngx_mapi_health_write(ngx_event_t *ev);
 static void ngx_mapi_health_read(ngx_event_t *ev);
 static void ngx_mapi_health_timeout(ngx_event_t *ev);
 static ngx_err_t ngx_mapi_health_test_connect(ngx_connection_t *c);
-static ngx_mapi_check_e ngx_mapi_health_unconnected(ngx_err_t err);
+static ngx_mapi_check_e ngx_mapi_health_unconnected(
+    ngx_mapi_health_target_t *target, ngx_err_t err);
 static void ngx_mapi_health_ask(ngx_mapi_health_target_t *target);
 static u_char *ngx_mapi_health_body(ngx_mapi_health_target_t *target);
 static ngx_uint_t ngx_mapi_health_judge(ngx_mapi_health_target_t *target,
@@ -102,7 +103,8 @@ ngx_mapi_health_start(ngx_mapi_health_target_t *target)
 
     if (rc != NGX_OK && rc != NGX_AGAIN) {
         ngx_mapi_health_end(target,
-                            ngx_mapi_health_unconnected(ngx_socket_errno),
+                            ngx_mapi_health_unconnected(target,
+                                                        ngx_socket_errno),
                             0, NULL, 0);
         return;
     }
@@ -172,7 +174,7 @@ ngx_mapi_health_connected(ngx_event_t *ev)
     err = ngx_mapi_health_test_connect(c);
 
     if (err) {
-        ngx_mapi_health_end(target, ngx_mapi_health_unconnected(err),
+        ngx_mapi_health_end(target, ngx_mapi_health_unconnected(target, err),
                             0, NULL, 0);
         return;
     }
@@ -206,9 +208,11 @@ ngx_mapi_health_test_connect(ngx_connection_t *c)
 
 
 static ngx_mapi_check_e
-ngx_mapi_health_unconnected(ngx_err_t err)
+ngx_mapi_health_unconnected(ngx_mapi_health_target_t *target, ngx_err_t err)
 {
-    if (ngx_mapi_is_own_lack(err)) {
+    if (ngx_mapi_is_own_lack(err, target->peer.sockaddr,
+                             target->peer.socklen))
+    {
         return ngx_mapi_check_none;
     }
 

@@ -48,9 +48,6 @@
 /* addresses whose server a worker remembers, of a block */
 #define NGX_MAPI_COUNT_ADDRESSES  64
 
-/* connect() failed for want of a port here, which says nothing of the server */
-#define ngx_mapi_is_own_lack(err)  ((err) == EADDRNOTAVAIL)
-
 /* longest host name (RFC 1035) */
 #define NGX_MAPI_NAME_MAX     255
 
@@ -629,6 +626,10 @@ ngx_int_t ngx_mapi_init_upstream(ngx_conf_t *cf,
 ngx_int_t ngx_mapi_hold(ngx_http_upstream_srv_conf_t *us,
     struct sockaddr *sockaddr, socklen_t socklen, ngx_mapi_hold_t *hold);
 void ngx_mapi_release(ngx_mapi_hold_t *hold);
+
+/* 1: connect() failed for want of a port here, which is no server's fault */
+ngx_uint_t ngx_mapi_is_own_lack(ngx_err_t err, struct sockaddr *sockaddr,
+    socklen_t socklen);
 
 /* pin: private connections; installed outside everything */
 char *ngx_mapi_set_pin(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);

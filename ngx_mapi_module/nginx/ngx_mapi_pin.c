@@ -496,7 +496,9 @@ ngx_mapi_pin_free_peer(ngx_peer_connection_t *pc, void *data,
      * since then and left another error, the server bears the blame.
      */
 
-    if (pc->connection == NULL && ngx_mapi_is_own_lack(ngx_socket_errno)) {
+    if (pc->connection == NULL
+        && ngx_mapi_is_own_lack(ngx_socket_errno, pc->sockaddr, pc->socklen))
+    {
         state &= ~NGX_PEER_FAILED;
     }
 
