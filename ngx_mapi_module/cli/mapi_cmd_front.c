@@ -171,7 +171,8 @@ cmd_front_node(json_t *front)
 static int
 cmd_front_block(json_t *block)
 {
-    int64_t      first, all;
+    int64_t      first, second;
+    uint64_t     all;
     json_t      *pins;
     mapi_str_t   name, mode;
 
@@ -186,12 +187,16 @@ cmd_front_block(json_t *block)
                    ? ": no server passes its check, all are used" : "");
 
     first = cmd_front_number(block, "first_hop");
-    all = first + cmd_front_number(block, "second_hop");
+    second = cmd_front_number(block, "second_hop");
 
-    if (all > 0) {
-        cmd_front_line("straight", "%lld of %lld answers (%lld %%)",
-                       (long long) first, (long long) all,
-                       (long long) (first * 100 / all));
+    /* whatever numbers these are */
+
+    if (first >= 0 && second >= 0 && (first || second)) {
+        all = (uint64_t) first + (uint64_t) second;
+
+        cmd_front_line("straight", "%lld of %llu answers (%u %%)",
+                       (long long) first, (unsigned long long) all,
+                       (unsigned) (100.0 * (double) first / (double) all));
     }
 
     cmd_front_line("pins", "%lld now, %lld opened",

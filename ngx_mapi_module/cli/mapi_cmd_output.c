@@ -123,6 +123,16 @@ cmd_output_plain(const cmd_value_t *v, unsigned width)
         } else if (v->text.data[i] < 0x20 || v->text.data[i] == 0x7f) {
             putchar('?');
 
+        } else if (v->text.data[i] == 0xc2 && i + 1 < n
+                   && (v->text.data[i + 1] & 0xe0) == 0x80)
+        {
+            /* U+0080 to U+009F: a terminal may obey these, too */
+
+            putchar('?');
+            i++;
+            chars++;
+            continue;
+
         } else {
             putchar(v->text.data[i]);
         }
