@@ -165,7 +165,8 @@ $front = front_end('drain-front', main => "worker_processes 2;\n",
         'Authorization: NTLM ' . ntlm_message(3, 'CONTOSO', 'otto')),
         answer(200), $peer);
 
-    is_deeply(left(1), [ 3, 2, 1 ], 'two polls, a request and a pin');
+    # the other worker may look before an answer that was sent has ended
+    becomes(sub { left(1) }, [ 3, 2, 1 ], 'two polls, a request and a pin');
     is_deeply(left(2), [ 0, 0, 0 ], '... of this server and no other');
 
     mapi_directory('-d', $directory, 'server', 'EX1', 'draining');
@@ -176,7 +177,7 @@ $front = front_end('drain-front', main => "worker_processes 2;\n",
     like($out, qr/^ex1\.contoso\.com +draining +3 +2 +1 +1 +1 +0 +0 +-$/m,
          '... what is left on the server') or diag($out);
     is(server_of(1)->{state}, 'draining', 'a drain is seen at once');
-    is_deeply(left(1), [ 3, 2, 1 ], '... and tears nothing apart');
+    becomes(sub { left(1) }, [ 3, 2, 1 ], '... and tears nothing apart');
 
     finish($request);
     becomes(sub { left(1) }, [ 2, 2, 1 ], 'the request ends');
