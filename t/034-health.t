@@ -541,7 +541,7 @@ for my $case ([ 'round', '' ], [ 'least', "zone y 256k;\nleast_conn;" ],
         backend => $backend, alive => [], mapi => 'off',
         upstream => "mapi_health_check $check;\n"
                     . join('', map { "server $_:$all;\n" } @hosts),
-        http => "mapi_zone mapi 32k;\nserver {\n"
+        http => "mapi_zone mapi 64k;\nserver {\n"
                 . join('', map { "listen $_:$all;\n" } @hosts)
                 . 'location / { return 200 "200 OK"; } }' . "\n"));
 
