@@ -8,8 +8,8 @@
 #   BENCH_TURN       seconds until the next variant has its turn (default 0.03)
 #   BENCH_MAILBOXES  in the directory (default 1000000)
 #   BENCH_ONLY       variants to compare with stock, of: buffered hash
-#                    directory cookie access log haproxy (default all but
-#                    access and log, which log.sh measures)
+#                    directory cookie zone everything access log haproxy
+#                    (default all but access and log, which log.sh measures)
 #   BENCH_INSTRUCTIONS=no   does not count instructions
 #   BENCH_KEEP       a folder that gets the files of callgrind and perf
 
@@ -25,7 +25,7 @@ ROUNDS=${BENCH_ROUNDS:-9}
 SECONDS_EACH=${BENCH_SECONDS:-2}
 TURN=${BENCH_TURN:-0.03}
 MAILBOXES=${BENCH_MAILBOXES:-1000000}
-VARIANTS="stock ${BENCH_ONLY:-buffered hash directory cookie haproxy}"
+VARIANTS="stock ${BENCH_ONLY:-buffered hash directory cookie zone everything haproxy}"
 ASKED=200000    # mailboxes of the directory, for wrk to start fast
 COOKIES=5000
 CONNECTIONS=64
@@ -44,6 +44,8 @@ port_of()
         hash)      echo "$HASH" ;;
         directory) echo "$DIRECTORY" ;;
         cookie)    echo "$COOKIE" ;;
+        zone)      echo "$ZONE" ;;
+        everything) echo "$EVERYTHING" ;;
         access)    echo "$ACCESS" ;;
         log)       echo "$LOG" ;;
         haproxy)   echo "$HAPROXY" ;;
@@ -112,6 +114,13 @@ proxy_conf()  # variant, port, folder
         '\$request_time';"
                    lines="access_log $3/access.log twenty buffer=64k;" ;;
 
+        zone)      http="mapi_directory $RUN/lmdb;
+    mapi_zone mapi 64m;" ;;
+
+        everything) http="mapi_directory $RUN/lmdb;
+    mapi_zone mapi 64m;
+    mapi_log $3/rows;" ;;
+
         log)       http="mapi_directory $RUN/lmdb;
     mapi_log $3/rows;" ;;
 
@@ -123,7 +132,7 @@ proxy_conf()  # variant, port, folder
     esac
 
     case $1 in
-        directory|cookie|access|log)
+        directory|cookie|zone|everything|access|log)
             modules=$(printf '%s\n' "$MAPI_MODULES" \
                       | grep -v mailbox_module || true)
             upstream="mapi;"
@@ -428,8 +437,8 @@ declare -A KEYS LOADS
 
 prepare_run
 
-read -r BACKEND STOCK BUFFERED HASH DIRECTORY COOKIE ACCESS LOG HAPROXY \
-    TRACED < <(free_ports 10)
+read -r BACKEND STOCK BUFFERED HASH DIRECTORY COOKIE ZONE EVERYTHING ACCESS \
+    LOG HAPROXY TRACED < <(free_ports 12)
 
 openssl rand -hex 32 > "$RUN/key"
 mkdir "$RUN/backend"
