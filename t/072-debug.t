@@ -537,7 +537,15 @@ front_end("mapi;\n%SERVERS%\nmapi_health_check plain interval=1s;",
                    "Proxy-Authorization: $mark",
                    "X-CommonAccessToken: $mark", "X_CommonAccessToken: $mark",
                    "X-Auth-Key: $mark", "X-Secret: $mark",
-                   "X-WLID-Session: $mark", "Cookie2: $mark");
+                   "X-WLID-Session: $mark", "Cookie2: $mark",
+                   "Referer: https://a.example/x?code=$mark&$mark#id=$mark",
+                   "X-Original-URL: /mapi/?access_token=$mark",
+                   "msExchProxyUri: https://a.example/?x=1&y=$mark",
+                   "X-Original-Query: a=b&id_token=$mark",
+                   "X-Rps-CAT: $mark", "X-OWA-CANARY: $mark",
+                   "X-Functions-Key: $mark", "api_key: $mark",
+                   "X-Jwt-Assertion: $mark", "X-Any: Basic $mark$mark",
+                   "X-Any: bearer $mark", "X-Any: eyJ$mark.eyJ$mark.$mark");
 
     stop_nginx($front);
     undef $front;
@@ -556,6 +564,20 @@ front_end("mapi;\n%SERVERS%\nmapi_health_check plain interval=1s;",
         like($answer->{body}, qr/MapiContext=\(masked, 6 bytes\); MapiSequence=\(masked, 8 bytes\); \(masked, 6 bytes\); sid=/,
              '... but their names');
         like($answer->{body}, qr/Basic \(masked, 14 bytes\)/, '... the scheme');
+        like($answer->{body}, qr{https://a\.example/x\?code=\(masked, 6 bytes\)},
+             '... of a URL all but its query');
+    }
+
+    # what is no secret stays as it is
+
+    for my $value ('Mozilla/5.0 (KHTML, like Gecko; a=b) what? #1 x&y=z',
+                   'text/html, */*;q=0.8', '/path;v=1', 'eyJ', '?', '=', '/?')
+    {
+        my $page = shown(mailbox(1), undef, "User-Agent: $value");
+        my ($row) = grep { $_->{name} eq 'User-Agent' }
+                    @{ $page->{headers}{received} };
+
+        is($row->{value}, $value, "plain: $value");
     }
 
     for my $auth ("NTLM $one", "Negotiate $one",
@@ -586,7 +608,8 @@ front_end("mapi;\n%SERVERS%\nmapi_health_check plain interval=1s;",
     my $page = shown(mailbox(1), undef, @headers);
     my %removed = map { $_->{name} => 1 } @{ $page->{headers}{removed} };
     is_deeply([ sort keys %removed ],
-              [ 'Cookie', 'X-CommonAccessToken', 'X_CommonAccessToken' ],
+              [ 'Cookie', 'X-CommonAccessToken', 'X_CommonAccessToken',
+                'msExchProxyUri' ],
               'what a front end alone may set is removed, and said to be');
     ok((grep { $_->{name} eq 'Proxy-Authorization' }
         @{ $page->{headers}{received} }), '... others are not');

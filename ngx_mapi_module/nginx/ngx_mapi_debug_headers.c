@@ -9,7 +9,8 @@
 
 /*
  * The request's headers for the debug page.  No value that opens a door is
- * shown: of credentials the scheme and the length, of cookies the names.
+ * shown: of credentials the scheme and the length, of cookies and of what
+ * stands in a query the names.
  */
 
 static void ngx_mapi_debug_header(ngx_mapi_tree_t *tree,
@@ -19,6 +20,9 @@ static u_char *ngx_mapi_debug_credentials(u_char *p, u_char *last,
     ngx_str_t *value);
 static u_char *ngx_mapi_debug_cookies(u_char *p, u_char *last,
     ngx_str_t *value);
+static u_char *ngx_mapi_debug_pieces(u_char *p, u_char *last,
+    ngx_str_t *value);
+static ngx_uint_t ngx_mapi_debug_is_url(ngx_str_t *value);
 static void ngx_mapi_debug_added(ngx_mapi_tree_t *tree, ngx_mapi_node_t *list,
     ngx_array_t *all);
 static void ngx_mapi_debug_removed(ngx_mapi_tree_t *tree,
@@ -29,11 +33,12 @@ static void ngx_mapi_debug_removed(ngx_mapi_tree_t *tree,
 #define NGX_MAPI_DEBUG_HEADERS  200
 
 
-/* parts of names of headers whose values are masked */
+/* parts of names, of headers and of parameters, whose values are masked */
 
 static char  *ngx_mapi_debug_secrets[] = {
-    "auth", "token", "secret", "passw", "credential", "api-key", "apikey",
-    "session", "ticket", NULL
+    "auth", "token", "secret", "passw", "credential", "key", "session",
+    "ticket", "assertion", "jwt", "canary", "signature", "rps-cat", "rps_cat",
+    NULL
 };
 
 
@@ -219,7 +224,7 @@ static void
 ngx_mapi_debug_header(ngx_mapi_tree_t *tree, ngx_mapi_node_t *list,
     ngx_str_t *key, ngx_str_t *value)
 {
-    u_char            buf[NGX_MAPI_DEBUG_TEXT], *last;
+    u_char            buf[NGX_MAPI_DEBUG_TEXT], *p, *last;
     ngx_str_t         shown;
     ngx_mapi_node_t  *row;
 
@@ -235,6 +240,14 @@ ngx_mapi_debug_header(ngx_mapi_tree_t *tree, ngx_mapi_node_t *list,
     } else if (ngx_mapi_debug_is_secret(key)) {
         shown.data = buf;
         shown.len = ngx_mapi_debug_credentials(buf, last, value) - buf;
+
+    } else {
+        p = ngx_mapi_debug_pieces(buf, last, value);
+
+        if (p) {
+            shown.data = buf;
+            shown.len = p - buf;
+        }
     }
 
     row = ngx_mapi_node(tree, list, ngx_mapi_node_group, "", NULL);
@@ -326,4 +339,78 @@ ngx_mapi_debug_cookies(u_char *p, u_char *last, ngx_str_t *value)
     }
 
     return p;
+}
+
+
+/*
+ * A value that is not known to be a secret may hold one: the credentials of
+ * another header, parameters of a URL (Referer, msExchProxyUri), a token in
+ * the form of a JWT.  NULL if there is nothing to mask.
+ */
+
+static u_char *
+ngx_mapi_debug_pieces(u_char *p, u_char *last, ngx_str_t *value)
+{
+    u_char       *s, *end, *stop, *eq, *text;
+    ngx_str_t     name;
+    ngx_uint_t    url, query, masked;
+    mapi_auth_t   auth;
+
+    mapi_auth_parse(&auth, value->data, value->len);
+
+    if (auth.scheme != mapi_auth_none && auth.scheme != mapi_auth_other
+        && auth.token.len)
+    {
+        return ngx_mapi_debug_credentials(p, last, value);
+    }
+
+    url = ngx_mapi_debug_is_url(value);
+    query = 0;
+    masked = 0;
+
+    end = value->data + value->len;
+
+    for (s = value->data; s < end; s = stop) {
+
+        for (stop = s; stop < end; stop++) {
+            if (ngx_strchr("?#&;, ", *stop)) {
+                break;
+            }
+        }
+
+        eq = ngx_strlchr(s, stop, '=');
+        text = eq ? eq + 1 : s;
+
+        name.data = s;
+        name.len = text - s;
+
+        if (text < stop
+            && (query
+                || ngx_mapi_debug_is_secret(&name)
+                || (stop - text > 3 && ngx_strncmp(text, "eyJ", 3) == 0)))
+        {
+            masked = 1;
+            p = ngx_slprintf(p, last, "%V(masked, %uz bytes)", &name,
+                             (size_t) (stop - text));
+
+        } else {
+            p = ngx_slprintf(p, last, "%*s", (size_t) (stop - s), s);
+        }
+
+        if (stop < end) {
+            query |= (url && (*stop == '?' || *stop == '#'));
+            p = ngx_slprintf(p, last, "%c", *stop++);
+        }
+    }
+
+    return masked ? p : NULL;
+}
+
+
+static ngx_uint_t
+ngx_mapi_debug_is_url(ngx_str_t *value)
+{
+    return value->len
+           && (value->data[0] == '/'
+               || ngx_strnstr(value->data, "://", value->len));
 }
