@@ -113,6 +113,12 @@ sub knows
     like($sid, qr/^[0-9a-f]{16}$/, 'and so does Gromox, by its own cookie');
     is(knows(1, 'sid=0815; sequence=1'), $sid, '... which is known');
 
+    my $last = does('Connect', 1, set => [ 'MapiContext=L1', 'sid=L',
+                                           'MapiContext=L2' ]);
+    is(knows(1, 'MapiContext=L2'), $last, 'of two the last one counts');
+    is(knows(1, 'MapiContext=L1'), undef, '... as it does with clients');
+    does('Disconnect', 1, cookie => 'MapiContext=L2');
+
     # what does not
 
     for my $case ([ 'a bad code', 'Connect', code => 7 ],
@@ -175,7 +181,7 @@ sub knows
     stop_nginx($front);
     like(slurp("$front->{prefix}/logs/access.log"), qr/^$key Disconnect$/m,
          'the row of the last request has it');
-    like(log_of($front), qr/\[notice\].*sessions: 2 now, room for \d+, 5 opened; ended: 2 by their client, 1 replaced, 0 idle, 0 not opened after all, 0 forgotten in a full zone, 0 lost/,
+    like(log_of($front), qr/\[notice\].*sessions: 2 now, room for \d+, 6 opened; ended: 3 by their client, 1 replaced, 0 idle, 0 not opened after all, 0 forgotten in a full zone, 0 lost/,
          'all are counted');
 }
 
@@ -262,6 +268,23 @@ sub shared_memory
     is($now, $room, 'it is full');
     is($forgotten, 40 - $room, '... and counts whom it forgot');
     unlike(log_of($front), qr/no memory|\[crit\]/, '... and nothing fails');
+}
+
+
+# another size, and parts that are as large as before
+
+{
+    my $front = front_end('grows', zone => 'mapi_zone mapi 64k;');
+
+    does('Connect', $_, set => [ "MapiContext=S$_" ]) for 1 .. 10;
+
+    my $conf = slurp($front->{conf});
+    $conf =~ s/mapi_zone mapi 64k/mapi_zone mapi 96k/;
+    spew($front->{conf}, $conf);
+    reload_nginx($front);
+    is((grep { defined knows($_, "MapiContext=S$_") } 1 .. 10), 0,
+       'a zone that grows begins empty, in all of its parts');
+    stop_nginx($front);
 }
 
 

@@ -245,6 +245,7 @@ typedef struct {
     ngx_uint_t                 cycle;     /* configurations of the zone */
 
     ngx_shm_zone_t            *shm_zone;  /* mapi_zone */
+    size_t                     zone_size; /* with its parts */
     ngx_slab_pool_t           *shpool;
     ngx_mapi_zone_t           *zone;
 

@@ -21,6 +21,8 @@
 #define NGX_MAPI_ZONE_MIN    (2 * NGX_MAPI_ZONE_LEAST)
 
 
+static ngx_uint_t ngx_mapi_zone_is_resized(ngx_conf_t *cf,
+    ngx_shm_zone_t *shm_zone, size_t size);
 static ngx_int_t ngx_mapi_zone_init(ngx_shm_zone_t *shm_zone, void *data);
 static ngx_int_t ngx_mapi_zone_add_parts(ngx_conf_t *cf,
     ngx_mapi_main_conf_t *mmcf, ngx_str_t *name, size_t size);
@@ -78,6 +80,10 @@ ngx_mapi_set_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_ERROR;
     }
 
+    mmcf->zone_size = size;
+
+    mmcf->shm_zone->noreuse = ngx_mapi_zone_is_resized(cf, mmcf->shm_zone,
+                                                       size);
     mmcf->shm_zone->init = ngx_mapi_zone_init;
     mmcf->shm_zone->data = mmcf;
 
@@ -86,6 +92,49 @@ ngx_mapi_set_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     return NGX_CONF_OK;
+}
+
+
+/*
+ * nginx keeps each zone whose own size is what it was.  Of another size as a
+ * whole none is kept: the number of parts says in which one a session is, and
+ * the key of all hashes is in the first zone.
+ */
+
+static ngx_uint_t
+ngx_mapi_zone_is_resized(ngx_conf_t *cf, ngx_shm_zone_t *shm_zone,
+    size_t size)
+{
+    ngx_uint_t             i;
+    ngx_list_part_t       *part;
+    ngx_shm_zone_t        *old;
+    ngx_mapi_main_conf_t  *ommcf;
+
+    part = &cf->cycle->old_cycle->shared_memory.part;
+    old = part->elts;
+
+    for (i = 0; /* void */ ; i++) {
+
+        if (i >= part->nelts) {
+            if (part->next == NULL) {
+                return 0;
+            }
+
+            part = part->next;
+            old = part->elts;
+            i = 0;
+        }
+
+        if (old[i].tag == shm_zone->tag
+            && old[i].shm.name.len == shm_zone->shm.name.len
+            && ngx_strncmp(old[i].shm.name.data, shm_zone->shm.name.data,
+                           shm_zone->shm.name.len)
+               == 0)
+        {
+            ommcf = old[i].data;
+            return ommcf->zone_size != size;
+        }
+    }
 }
 
 
@@ -193,6 +242,7 @@ ngx_mapi_zone_add_parts(ngx_conf_t *cf, ngx_mapi_main_conf_t *mmcf,
             return NGX_ERROR;
         }
 
+        part->shm_zone->noreuse = mmcf->shm_zone->noreuse;
         part->shm_zone->init = ngx_mapi_zone_init_part;
         part->shm_zone->data = part;
     }
