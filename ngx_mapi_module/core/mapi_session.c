@@ -137,7 +137,7 @@ mapi_session_finish(mapi_session_t *s, const mapi_session_done_t *op)
     o->start = op->start;
     o->duration = op->duration;
     o->pending = op->pending;
-    o->code = (int16_t) op->code;
+    o->code = (int16_t) (op->code > INT16_MAX ? INT16_MAX : op->code);
     o->status = (uint16_t) op->status;
     o->closed = (unsigned char) op->closed;
     mapi_session_copy(&o->type, &op->type);

@@ -339,6 +339,9 @@ test_failures(void **state)
         { 0, 200, mapi_session_closed_none, 0 },
         { -1, 200, mapi_session_closed_none, 0 },
         { 10, 200, mapi_session_closed_none, 1 },
+        { 32768, 200, mapi_session_closed_none, 1 },
+        { 65536, 200, mapi_session_closed_none, 1 },
+        { INT32_MAX, 200, mapi_session_closed_none, 1 },
         { 0, 500, mapi_session_closed_none, 1 },
         { 0, 302, mapi_session_closed_none, 0 },
         { 0, 404, mapi_session_closed_none, 1 },
@@ -358,6 +361,11 @@ test_failures(void **state)
         assert_int_equal(copy.failures, cases[i].failed);
         assert_int_equal(mapi_session_failed(&copy, 0) != NULL,
                          cases[i].failed);
+
+        if (cases[i].code > 0) {
+            assert_true(mapi_session_failed(&copy, 0)->code > 0);
+        }
+
         assert_int_equal(mapi_session_completed(&copy, 0) != NULL,
                          !cases[i].failed);
     }
