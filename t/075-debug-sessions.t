@@ -209,5 +209,38 @@ pass('the server has closed');
 is_deeply(sessions(3), [], 'a mailbox without sessions');
 is(scalar @{ sessions(2) }, 1, 'another one has its own');
 
+# a code that is none of Exchange's is a failure all the same
+
+does('Execute', 2, "C$secret", answer(200, "X-ResponseCode: $_"))
+    for 40000, 65536, 4294967296;
+
+{
+    my ($s);
+
+    wait_for { ($s) = @{ sessions(2) }; @{ $s->{failed} } == 3 };
+    is_deeply([ map { $_->{info} } @{ $s->{failed} } ],
+              [ ('X-ResponseCode 32767') x 3 ], 'codes out of range');
+}
+
+# a worker that was killed has nothing in hand any more
+
+{
+    my ($client, $peer) = hangs(2, "C$secret");
+    my ($worker) = MapiRig::workers_of($front);
+    my ($s);
+
+    wait_for { ($s) = @{ sessions(2) }; @{ $s->{active} } == 1 };
+    is($s->{idle}, undef, 'a poll hangs: not idle');
+
+    allow_log(qr/worker process \d+ exited on signal 9/);
+    kill 'KILL', $worker;
+    wait_for { my ($new) = MapiRig::workers_of($front);
+               defined $new && $new != $worker };
+    ($s) = @{ sessions(2) };
+    is_deeply($s->{active}, [], '... its worker is killed: none');
+    ok(defined $s->{idle}, '... and the session is idle');
+    $_->close for $client, $peer;
+}
+
 stop_nginx($front);
 done_testing();

@@ -232,11 +232,7 @@ ngx_mapi_debug_active(ngx_mapi_tree_t *tree, ngx_mapi_node_t *session,
     for (i = 0; i < MAPI_SESSION_ACTIVE; i++) {
         active = &s->active[i];
 
-        /* what a worker had in hand that is gone has gone with it */
-
-        if (active->worker == 0
-            || !ngx_mapi_session_worker_lives(active->worker))
-        {
+        if (active->worker == 0) {
             continue;
         }
 

@@ -59,6 +59,7 @@ static mapi_session_closed_e ngx_mapi_session_closed(ngx_http_request_t *r,
 static ngx_msec_t ngx_mapi_session_duration(ngx_http_request_t *r);
 static void ngx_mapi_session_describe(ngx_http_request_t *r,
     ngx_mapi_ctx_t *ctx, mapi_session_done_t *op);
+static void ngx_mapi_session_bury(mapi_session_t *copy);
 
 
 char *
@@ -263,7 +264,7 @@ ngx_mapi_session_begin(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
 void
 ngx_mapi_session_end(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
 {
-    ngx_int_t                 rc;
+    ngx_int_t                 rc, code;
     ngx_uint_t                ends;
     mapi_session_done_t       op;
     mapi_session_reason_e     reason;
@@ -298,7 +299,8 @@ ngx_mapi_session_end(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
 
     op.duration = ngx_mapi_session_duration(r);
     op.pending = ctx->watch ? ctx->watch->stream.pending : 0;
-    op.code = ctx->answered ? ngx_mapi_watch_code(r, ctx) : -1;
+    code = ctx->answered ? ngx_mapi_watch_code(r, ctx) : -1;
+    op.code = (int) ngx_min(code, INT32_MAX);
     op.closed = ngx_mapi_session_closed(r, ctx);
     op.worker = ctx->session_active ? ngx_pid : 0;
     op.received = r->request_length;
@@ -530,12 +532,16 @@ ngx_mapi_session_is(ngx_mapi_ctx_t *ctx, char *one, char *other)
 }
 
 
-/* the cookie by which a server's answer opens a session */
+/*
+ * The cookie by which a server's answer opens a session.  Of two with one name
+ * clients keep the last one.
+ */
 
 static ngx_int_t
 ngx_mapi_session_opened(ngx_http_request_t *r, ngx_str_t *cookie)
 {
     u_char           *end;
+    ngx_str_t         next;
     ngx_uint_t        i;
     ngx_list_part_t  *part;
     ngx_table_elt_t  *h;
@@ -565,7 +571,15 @@ ngx_mapi_session_opened(ngx_http_request_t *r, ngx_str_t *cookie)
                 end = h[i].value.data + h[i].value.len;
             }
 
-            ngx_mapi_session_note_cookie(cookie, h[i].value.data, end);
+            next.len = 0;
+            ngx_mapi_session_note_cookie(&next, h[i].value.data, end);
+
+            if (next.len
+                && (cookie->len == 0 || next.data[0] == 'M'
+                    || cookie->data[0] == 's'))
+            {
+                *cookie = next;
+            }
         }
     }
 
@@ -746,6 +760,7 @@ ngx_mapi_session_next(ngx_mapi_session_scan_t *scan, mapi_session_t *copy)
         ngx_mapi_session_unlock(part);
 
         if (rc == MAPI_OK) {
+            ngx_mapi_session_bury(copy);
             return NGX_OK;
         }
 
@@ -759,10 +774,23 @@ ngx_mapi_session_next(ngx_mapi_session_scan_t *scan, mapi_session_t *copy)
 }
 
 
-ngx_uint_t
-ngx_mapi_session_worker_lives(int32_t worker)
+/* what a worker had in hand that is gone has gone with it */
+
+static void
+ngx_mapi_session_bury(mapi_session_t *copy)
 {
-    return worker > 0 && (kill(worker, 0) == 0 || ngx_errno != NGX_ESRCH);
+    unsigned                i;
+    mapi_session_active_t  *active;
+
+    for (i = 0; i < MAPI_SESSION_ACTIVE; i++) {
+        active = &copy->active[i];
+
+        if (active->worker <= 0
+            || (kill(active->worker, 0) == -1 && ngx_errno == NGX_ESRCH))
+        {
+            active->worker = 0;
+        }
+    }
 }
 
 

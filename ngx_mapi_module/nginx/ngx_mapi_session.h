@@ -41,7 +41,8 @@ struct ngx_mapi_sessions_s {
  * that the request is for, in the upstream block that it leads to; then next
  * copies one after the other.  NGX_OK, or NGX_DONE behind the last one.  A
  * mutex is held for one copy, or for NGX_MAPI_SESSION_LOOKS entries that are
- * none.  What is opened meanwhile may be missed, nothing comes twice.
+ * none.  What is opened meanwhile may be missed, nothing comes twice.  In a
+ * copy nothing is under way that a worker had who is gone.
  */
 
 #define NGX_MAPI_SESSION_LOOKS  64
@@ -60,9 +61,6 @@ void ngx_mapi_session_scan_mailbox(ngx_http_request_t *r,
     ngx_mapi_ctx_t *ctx, ngx_mapi_session_scan_t *scan);
 ngx_int_t ngx_mapi_session_next(ngx_mapi_session_scan_t *scan,
     mapi_session_t *copy);
-
-/* 0 if the worker of an operation under way is gone: so is the operation */
-ngx_uint_t ngx_mapi_session_worker_lives(int32_t worker);
 
 /* all zero without a zone */
 void ngx_mapi_session_totals(ngx_mapi_main_conf_t *mmcf,
