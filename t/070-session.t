@@ -281,7 +281,9 @@ sub shared_memory
     my $conf = slurp($front->{conf});
     $conf =~ s/mapi_zone mapi 64k/mapi_zone mapi 96k/;
     spew($front->{conf}, $conf);
+    my ($old) = MapiRig::workers_of($front);
     reload_nginx($front);
+    wait_for { !grep { $_ == $old } MapiRig::workers_of($front) };
     is((grep { defined knows($_, "MapiContext=S$_") } 1 .. 10), 0,
        'a zone that grows begins empty, in all of its parts');
     stop_nginx($front);
