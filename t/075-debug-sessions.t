@@ -242,5 +242,63 @@ does('Execute', 2, "C$secret", answer(200, "X-ResponseCode: $_"))
     $_->close for $client, $peer;
 }
 
+# what a server did is what it did, whatever an error_page makes of it
+
+stop_nginx($front);
+undef $front;
+
+{
+    my $other = free_port();
+
+    $port = free_port();
+    $front = start_nginx('errors', road_http(
+        port => $port, backend => $backend, alive => [],
+        http => "mapi_directory $path;\nmapi_zone mapi 1m;\n"
+                . "server { listen 127.0.0.1:$other;\n"
+                . 'return 200 "elsewhere"; }',
+        server => "mapi_debug_allow 127.0.0.1;\n"
+                  . "location = /sorry { return 503 sorry; }\n"
+                  . 'location @other {'
+                  . " proxy_pass http://127.0.0.1:$other; }\n",
+        location => "proxy_intercept_errors on;\nproxy_read_timeout 300ms;\n"
+                    . "error_page 401 = \@other;\nerror_page 500 /sorry;\n"
+                    . 'add_header X-Session $mapi_session always;'));
+
+    my ($s);
+
+    opened(1, "A$secret");
+    does('Execute', 1, "A$secret", answer($_)) for 401, 500, 401, 500;
+    does('Execute', 1, "A$secret", answer(200, 'X-ResponseCode: 0'));
+    wait_for { ($s) = @{ sessions(1) }; $s->{count} > 3 };
+    is($s->{count}, 4, 'an error_page: a 401 is no use of a session');
+    is_deeply([ map { $_->{info} } @{ $s->{failed} } ],
+              [ 'HTTP 500', 'HTTP 500' ], '... a 500 is the server\'s');
+    is($s->{client}{closed}, 'nobody', '... and nobody has closed');
+
+    # no answer in time
+
+    my $client = connect_to($port);
+    $client->send(asked('Execute', 1, "Cookie: MapiContext=A$secret"));
+    my $peer = speaker(@servers)->accept;
+    $peer->read_request;
+    wait_for { ($s) = @{ sessions(1) }; $s->{count} > 4 };
+    is($s->{failed}[0]{info}, 'no answer, this front end has closed',
+       'no answer in time');
+    $_->close for $client, $peer;
+
+    # the server hangs up: another one, since that one counts as dead
+
+    opened(2, "B$secret");
+    $client = connect_to($port);
+    $client->send(asked('Execute', 2, "Cookie: MapiContext=B$secret"));
+    $peer = speaker(@servers)->accept;
+    $peer->read_request;
+    $peer->close;
+    wait_for { ($s) = @{ sessions(2) }; $s->{count} > 1 };
+    is($s->{failed}[0]{info}, 'no answer, the server has closed',
+       'it hangs up instead');
+    $client->close;
+}
+
 stop_nginx($front);
 done_testing();

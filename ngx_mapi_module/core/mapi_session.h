@@ -41,7 +41,8 @@ typedef struct {
 typedef enum {
     mapi_session_closed_none = 0,      /* the answer came to its end */
     mapi_session_closed_client,
-    mapi_session_closed_server
+    mapi_session_closed_server,
+    mapi_session_closed_proxy          /* it was too late, or no HTTP */
 } mapi_session_closed_e;
 
 

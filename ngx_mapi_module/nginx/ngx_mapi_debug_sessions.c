@@ -43,7 +43,9 @@ static void ngx_mapi_debug_view(ngx_mapi_tree_t *tree,
     }
 
 
-static char  *ngx_mapi_debug_sides[] = { "nobody", "the client", "the server" };
+static char  *ngx_mapi_debug_sides[] = {
+    "nobody", "the client", "the server", "this front end"
+};
 
 
 static char  *ngx_mapi_debug_codes[] = {
@@ -175,7 +177,7 @@ ngx_mapi_debug_closed(ngx_mapi_tree_t *tree, ngx_mapi_node_t *group,
         op = failed;
     }
 
-    if (op == NULL || op->closed > mapi_session_closed_server) {
+    if (op == NULL || op->closed > mapi_session_closed_proxy) {
         ngx_mapi_node_text(tree, group, "closed", "Closed last by", NULL);
         return;
     }
@@ -309,13 +311,16 @@ ngx_mapi_debug_operation_end(ngx_mapi_tree_t *tree, ngx_mapi_node_t *row,
         }
     }
 
-    if (op && op->status != NGX_HTTP_OK) {
+    if (op && op->status == 0) {
+        p = ngx_slprintf(p, last, "no answer");
+
+    } else if (op && op->status != NGX_HTTP_OK) {
         p = ngx_slprintf(p, last, "%sHTTP %d", p > buf ? ", " : "",
                          (int) op->status);
     }
 
     if (op && op->closed != mapi_session_closed_none
-        && op->closed <= mapi_session_closed_server)
+        && op->closed <= mapi_session_closed_proxy)
     {
         p = ngx_slprintf(p, last, "%s%s has closed", p > buf ? ", " : "",
                          ngx_mapi_debug_sides[op->closed]);

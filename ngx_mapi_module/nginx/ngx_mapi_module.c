@@ -142,7 +142,6 @@ ngx_mapi_take_road(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
                                                 ngx_mapi_module);
     ctx->observe = (mlcf->mode == ngx_mapi_mode_observe);
     ctx->refused = 0;
-    ctx->answered = 0;
     ctx->session_keyed = 0;
     ctx->server = -1;
     ctx->asked = -1;

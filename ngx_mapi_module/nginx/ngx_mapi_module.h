@@ -425,7 +425,6 @@ typedef struct {
     /* annotate, record */
     mapi_session_key_t         session;
     ngx_int_t                  session_of;     /* the server in the key */
-    unsigned                   answered:1;     /* by a server, not by us */
     unsigned                   session_keyed:1;  /* there is a key */
     unsigned                   session_known:1;  /* to the table, once */
     unsigned                   session_opened:1; /* by this answer */

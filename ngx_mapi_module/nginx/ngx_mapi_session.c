@@ -6,6 +6,7 @@
 
 #include "ngx_mapi_session.h"
 #include "ngx_mapi_health.h"
+#include "ngx_mapi_log.h"
 #include "ngx_mapi_pin.h"
 #include "ngx_mapi_watch.h"
 
@@ -122,8 +123,6 @@ ngx_mapi_session_answer(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
     ngx_http_upstream_t      *u;
     ngx_mapi_sessions_t      *sessions;
     ngx_mapi_session_part_t  *part;
-
-    ctx->answered = 1;
 
     sessions = ngx_mapi_sessions(r);
 
@@ -299,7 +298,7 @@ ngx_mapi_session_end(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
 
     op.duration = ngx_mapi_session_duration(r);
     op.pending = ctx->watch ? ctx->watch->stream.pending : 0;
-    code = ctx->answered ? ngx_mapi_watch_code(r, ctx) : -1;
+    code = op.status ? ngx_mapi_watch_code(r, ctx) : -1;
     op.code = (int) ngx_min(code, INT32_MAX);
     op.closed = ngx_mapi_session_closed(r, ctx);
     op.worker = ctx->session_active ? ngx_pid : 0;
@@ -664,34 +663,51 @@ static void
 ngx_mapi_session_describe(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     mapi_session_done_t *op)
 {
+    ngx_http_upstream_t  *u;
+
     ngx_memzero(op, sizeof(mapi_session_done_t));
 
     ngx_mapi_str(&op->type, &ctx->request_type);
     ngx_mapi_str(&op->id, &ctx->request_id);
 
     op->start = (int64_t) r->start_sec * 1000 + r->start_msec;
-    op->status = ctx->answered ? r->upstream->headers_in.status_n : 0;
+
+    /* an error_page may have taken the answer's place, and asked others */
+
+    u = ctx->watch ? ngx_mapi_watch_server(r, ctx->watch) : r->upstream;
+    op->status = u ? ngx_mapi_log_server_status(u) : 0;
 }
 
 
-/* who ended it before it was whole */
+/* who ended it before it was whole, in the words of the log */
 
 static mapi_session_closed_e
 ngx_mapi_session_closed(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
 {
-    if (r->connection->error || r->connection->timedout
-        || r->headers_out.status == NGX_HTTP_CLIENT_CLOSED_REQUEST)
-    {
+    ngx_mapi_end_e  end;
+
+    end = ctx->watch ? ctx->watch->end : ngx_mapi_end_none;
+
+    if (end == ngx_mapi_end_none) {
+        end = ngx_mapi_watch_gone(r);
+    }
+
+    switch (end) {
+
+    case ngx_mapi_end_none:
+        return mapi_session_closed_none;
+
+    case ngx_mapi_end_client:
         return mapi_session_closed_client;
-    }
 
-    /* a length is left; -1 is an answer that ends when the server closes */
-
-    if (!ctx->answered || r->upstream->length > 0) {
+    case ngx_mapi_end_connect:
+    case ngx_mapi_end_closed:
+    case ngx_mapi_end_reset:
         return mapi_session_closed_server;
-    }
 
-    return mapi_session_closed_none;
+    default:
+        return mapi_session_closed_proxy;
+    }
 }
 
 
