@@ -293,28 +293,48 @@ sub sets
     stop_nginx($server);
 }
 
-for my $status (200, 204, 302, 401, 404, 500, 503) {
+# By status, for who comes without a cookie and who has one already: what a
+# server has refused must not show by a new one that the directory does not know
+# the mailbox.
+
+for my $case ([ 200, 1, 1 ], [ 204, 1, 1 ], [ 302, 0, 1 ], [ 400, 0, 1 ],
+              [ 401, 0, 0 ], [ 404, 0, 1 ], [ 500, 0, 1 ], [ 503, 0, 1 ])
+{
+    my ($status, @sets) = @$case;
     my $own = free_port('127.0.0.21');
     my $peers = listen_on('127.0.0.21', $own);
     my $port = free_port();
     my $server = start_nginx("status$status",
                              road_http(port => $port, backend => $own,
                                        hosts => [ 21 ], alive => []));
-    my $client = connect_to($port);
+    my $got;
 
-    $client->send(post(mailbox_id(101)));
-    my $peer = $peers->accept;
-    $peer->read_request;
-    $peer->send("HTTP/1.1 $status Word\r\n"
-                . ($status == 204 ? '' : "Content-Length: 0\r\n")
-                . "Set-Cookie: MapiContext=x; path=/mapi\r\n\r\n");
-    my @set = @{ $client->read_answer->{headers}{'set-cookie'} };
+    my $asks = sub {
+        my ($given, @headers) = @_;
+        my $client = connect_to($port);
 
-    is(scalar(grep { /^MapiAffinity=/ } @set), $status == 401 ? 0 : 1,
-       "a $status " . ($status == 401 ? 'sets none' : 'sets it'));
-    is(scalar(grep { /^MapiContext=x; path=\/mapi$/ } @set), 1,
-       "... beside the server's own");
-    $_->close for $client, $peer, $peers;
+        $client->send(post(mailbox_id(101), @headers));
+        my $peer = $peers->accept;
+        $peer->read_request;
+        $peer->send("HTTP/1.1 $given Word\r\n"
+                    . ($given == 204 ? '' : "Content-Length: 0\r\n")
+                    . "Set-Cookie: MapiContext=x; path=/mapi\r\n\r\n");
+        my @set = @{ $client->read_answer->{headers}{'set-cookie'} };
+
+        $got = (map { /^MapiAffinity=([^;]*)/ } @set)[0];
+        is(scalar(grep { /^MapiContext=x; path=\/mapi$/ } @set), 1,
+           "$given: the server's own");
+        $_->close for $client, $peer;
+    };
+
+    $asks->($status);
+    is(defined $got ? 1 : 0, $sets[0], "... ours beside it, if it is new");
+    $asks->(200);
+    $asks->($status, "Cookie: MapiAffinity=$got");
+    is(defined $got ? 1 : 0, $sets[1], "... if it was there before");
+    $asks->($status, 'Cookie: MapiAffinity=forged');
+    is(defined $got ? 1 : 0, $sets[0], "... if it is none");
+    $peers->close;
     stop_nginx($server);
 }
 

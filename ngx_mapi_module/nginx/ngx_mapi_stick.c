@@ -215,6 +215,17 @@ ngx_mapi_affinity_wanted(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
         return 0;
     }
 
+    /*
+     * A new one shows that the directory does not know the mailbox: nothing for
+     * somebody whom the server, maybe, has refused before it knew him.
+     */
+
+    if (r->headers_out.status >= NGX_HTTP_SPECIAL_RESPONSE
+        && ngx_mapi_affinity_look(r, ctx, NULL) < 0)
+    {
+        return 0;
+    }
+
     /* a drain would never end if its clients were told to come back */
 
     servers = ctx->mscf->servers.elts;
