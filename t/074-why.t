@@ -19,7 +19,13 @@ my $front = start_nginx('front', road_http(
               . "location /closed/ { return 403; }\n"
               . 'location /text/ { return 200 "routing"; }' . "\n"
               . 'location /evil/ { return 200 '
-              . q('{"routing":{"server":"\u001b[31mx","sentence":"a\\\nb"}}'; })));
+              . q('{"routing":{"server":"\u001b[31mx","sentence":"a\\\nb"}}'; })
+              . "\n" . join "\n", map { "location /evil$_/ { return 200 '"
+                  . (q({"routing":{"server":"x","\u001b[31m":"y"}}),
+                     q({"routing":{"server":"x","\u001b[31m":[]}}),
+                     q({"routing":{"server":"x","a":[{"\u001b[31m":"y"}]}}),
+                     q({"routing":{"server":"x"},"sessions":[{"a":{"\u001b[31m":1}}]}))
+                    [$_] . "'; }" } 0 .. 3));
 my $url = "http://127.0.0.1:$port";
 
 
@@ -124,6 +130,13 @@ for my $case ([ 2, qr/give the front end's URL with --url/, 'sam2' ],
     my ($code, $out) = why('sam2', '--url', "$url/evil/");
 
     unlike($out, qr/[^\n\x20-\x7e]/, 'what answers cannot write to the terminal');
+}
+
+for my $n (0 .. 3) {
+    my ($code, $out, $err) = why('sam2', '--url', "$url/evil$n/");
+
+    is("$code <$out>", '3 <>', 'nor by a name');
+    unlike($err, qr/[^\n\x20-\x7e]/, '... in its message either');
 }
 
 stop_nginx($front);

@@ -28,6 +28,7 @@ static int cmd_why_query(const mapi_identity_t *id, const char *given,
     char *query, char *header);
 static int cmd_why_url(const char *given, const char *query, char *url);
 static int cmd_why_refused(cmd_options_t *opt, const cmd_http_t *http);
+static int cmd_why_is_plain(json_t *value);
 static void cmd_why_page(json_t *page);
 static void cmd_why_group(json_t *group, unsigned depth);
 static void cmd_why_list(const char *name, json_t *list, unsigned depth);
@@ -63,7 +64,7 @@ cmd_why(cmd_options_t *opt)
     page = json_loadb(http.body, http.len, JSON_REJECT_DUPLICATES, &error);
     routing = json_object_get(page, "routing");
 
-    if (!json_is_object(routing)) {
+    if (!json_is_object(routing) || !cmd_why_is_plain(page)) {
         code = cmd_why_refused(opt, &http);
         json_decref(page);
         cmd_http_free(&http);
@@ -223,6 +224,33 @@ cmd_why_refused(cmd_options_t *opt, const cmd_http_t *http)
             http->status, why);
 
     return http->status == 200 ? CMD_INPUT : CMD_NOT_FOUND;
+}
+
+
+/* names are written as they are: those of a debug page are words */
+
+static int
+cmd_why_is_plain(json_t *value)
+{
+    size_t       i;
+    json_t      *member;
+    const char  *name;
+
+    json_object_foreach(value, name, member) {
+        if (name[strspn(name, "abcdefghijklmnopqrstuvwxyz_0123456789")] != '\0'
+            || !cmd_why_is_plain(member))
+        {
+            return 0;
+        }
+    }
+
+    json_array_foreach(value, i, member) {
+        if (!cmd_why_is_plain(member)) {
+            return 0;
+        }
+    }
+
+    return 1;
 }
 
 
