@@ -98,7 +98,8 @@ ngx_mapi_set_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 /*
  * nginx keeps each zone whose own size is what it was.  Of another size as a
  * whole none is kept: the number of parts says in which one a session is, and
- * the key of all hashes is in the first zone.
+ * the key of all hashes is in the first zone.  Of a zone that is not kept newer
+ * versions of nginx hand over the old data all the same.
  */
 
 static ngx_uint_t
@@ -154,7 +155,7 @@ ngx_mapi_zone_init(ngx_shm_zone_t *shm_zone, void *data)
 
     mmcf = shm_zone->data;
 
-    if (ommcf) {
+    if (ommcf && !shm_zone->noreuse) {
         mmcf->zone = ommcf->zone;
         mmcf->shpool = ommcf->shpool;
         mmcf->cycle = ommcf->cycle + 1;
@@ -267,7 +268,7 @@ ngx_mapi_zone_init_part(ngx_shm_zone_t *shm_zone, void *data)
 
     part = shm_zone->data;
 
-    if (old) {
+    if (old && !shm_zone->noreuse) {
         part->table = old->table;
         part->shpool = old->shpool;
         return NGX_OK;
