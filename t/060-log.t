@@ -256,6 +256,36 @@ sub mapi_post
         RoutingHint => 'AnchorMailboxHeader-SMTP',
         ClientIpAddress => '192.0.2.7  10.0.0.1');
     $_->close for $client, $peer;
+
+    # tokens in a query
+
+    my $id = mailbox_id(1);
+
+    for my $case ([ "access_token=Qz7&MailboxId=$id&x=y",
+                    qr/^\?access_token=\(masked  3 bytes\)&MailboxId=\Q$id\E&x=y$/ ],
+                  [ "MailboxId=$id&X-Rps-CAT=Qz7",
+                    qr/^\?MailboxId=\Q$id\E&X-Rps-CAT=\(masked/ ],
+                  [ "MailboxId=$id&y=eyJQz7.Qz7.Qz7",
+                    qr/^\?MailboxId=\Q$id\E&y=\(masked/ ],
+                  [ "MailboxId=$id&Password=Qz7" . 'Qz7' x 2000,
+                    qr/^\?MailboxId=\Q$id\E&Password=\(masked  6003 bytes\)$/ ],
+                  [ "MailboxId=$id&y=" . 'z' x 8000 . '&token=Qz7',
+                    qr/^\?MailboxId=\Q$id\E&y=z+$/ ])
+    {
+        my ($query, $shown) = @$case;
+
+        $client = connect_to($port);
+        ($peer) = carry(\@servers, $client,
+            request('POST', "/mapi/emsmdb/?$query", 'Content-Length: 0'),
+            answer(200));
+
+        my $row = row();
+
+        like($row->{UrlQuery}, $shown, substr($query, 0, 40) . ': masked');
+        unlike(join(',', map { $row->{$_} // '' } keys %$row), qr/Qz7/,
+               '... nowhere else');
+        $_->close for $client, $peer;
+    }
 }
 
 

@@ -20,8 +20,7 @@ static u_char *ngx_mapi_debug_credentials(u_char *p, u_char *last,
     ngx_str_t *value);
 static u_char *ngx_mapi_debug_cookies(u_char *p, u_char *last,
     ngx_str_t *value);
-static u_char *ngx_mapi_debug_pieces(u_char *p, u_char *last,
-    ngx_str_t *value);
+static ngx_uint_t ngx_mapi_debug_is_flag(ngx_str_t *name);
 static ngx_uint_t ngx_mapi_debug_is_url(ngx_str_t *value);
 static void ngx_mapi_debug_added(ngx_mapi_tree_t *tree, ngx_mapi_node_t *list,
     ngx_array_t *all);
@@ -242,7 +241,7 @@ ngx_mapi_debug_header(ngx_mapi_tree_t *tree, ngx_mapi_node_t *list,
         shown.len = ngx_mapi_debug_credentials(buf, last, value) - buf;
 
     } else {
-        p = ngx_mapi_debug_pieces(buf, last, value);
+        p = ngx_mapi_mask(buf, last, value);
 
         if (p) {
             shown.data = buf;
@@ -345,11 +344,11 @@ ngx_mapi_debug_cookies(u_char *p, u_char *last, ngx_str_t *value)
 /*
  * A value that is not known to be a secret may hold one: the credentials of
  * another header, parameters of a URL (Referer, msExchProxyUri), a token in
- * the form of a JWT.  NULL if there is nothing to mask.
+ * the form of a JWT.
  */
 
-static u_char *
-ngx_mapi_debug_pieces(u_char *p, u_char *last, ngx_str_t *value)
+u_char *
+ngx_mapi_mask(u_char *p, u_char *last, ngx_str_t *value)
 {
     u_char       *s, *end, *stop, *eq, *text;
     ngx_str_t     name;
@@ -386,7 +385,8 @@ ngx_mapi_debug_pieces(u_char *p, u_char *last, ngx_str_t *value)
 
         if (text < stop
             && (query
-                || ngx_mapi_debug_is_secret(&name)
+                || (ngx_mapi_debug_is_secret(&name)
+                    && !ngx_mapi_debug_is_flag(&name))
                 || (stop - text > 3 && ngx_strncmp(text, "eyJ", 3) == 0)))
         {
             masked = 1;
@@ -404,6 +404,18 @@ ngx_mapi_debug_pieces(u_char *p, u_char *last, ngx_str_t *value)
     }
 
     return masked ? p : NULL;
+}
+
+
+/* a parameter of the protocol that only sounds like one */
+
+static ngx_uint_t
+ngx_mapi_debug_is_flag(ngx_str_t *name)
+{
+    return name->len == sizeof("useMailboxOfAuthenticatedUser=") - 1
+           && ngx_strncasecmp(name->data,
+                              (u_char *) "useMailboxOfAuthenticatedUser=",
+                              name->len) == 0;
 }
 
 

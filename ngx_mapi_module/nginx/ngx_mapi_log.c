@@ -12,11 +12,16 @@
  * columns those are is in docs/log.md.
  */
 
+/* of a query that holds a token; longer ones are cut */
+#define NGX_MAPI_LOG_QUERY_MAX  4096
+
+
 static mapi_log_kind_e ngx_mapi_log_kind(ngx_http_request_t *r,
     ngx_mapi_ctx_t *ctx);
 static ngx_uint_t ngx_mapi_log_hidden(mapi_log_row_t *row);
 static void ngx_mapi_log_client(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     mapi_log_row_t *row);
+static void ngx_mapi_log_query(ngx_http_request_t *r, mapi_log_row_t *row);
 static void ngx_mapi_log_method(ngx_http_request_t *r, mapi_log_row_t *row);
 static void ngx_mapi_log_headers(ngx_http_request_t *r, mapi_log_row_t *row);
 static void ngx_mapi_log_identity(ngx_mapi_ctx_t *ctx, mapi_log_row_t *row,
@@ -171,6 +176,8 @@ ngx_mapi_log_client(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
         row->stem.len = p - row->stem.data;
         row->query.data = p + 1;
         row->query.len = last - p - 1;
+
+        ngx_mapi_log_query(r, row);
     }
 
     row->has_request_body = (r->headers_in.content_length_n > 0);
@@ -180,6 +187,44 @@ ngx_mapi_log_client(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     }
 
     ngx_mapi_log_view(&row->server_name, &mlcf->short_name);
+}
+
+
+/* a token in it is not kept, only its name */
+
+static void
+ngx_mapi_log_query(ngx_http_request_t *r, mapi_log_row_t *row)
+{
+    u_char     buf[NGX_MAPI_LOG_QUERY_MAX], *p;
+    ngx_str_t  query;
+
+    query.data = row->query.data;
+    query.len = row->query.len;
+
+    /* most have this one parameter and no other */
+
+    if (query.len >= sizeof("MailboxId=") - 1
+        && ngx_strncmp(query.data, "MailboxId=", sizeof("MailboxId=") - 1) == 0
+        && memchr(query.data, '&', query.len) == NULL)
+    {
+        return;
+    }
+
+    p = ngx_mapi_mask(buf, buf + sizeof(buf), &query);
+
+    if (p == NULL) {
+        return;
+    }
+
+    row->query.len = p - buf;
+    row->query.data = ngx_pnalloc(r->pool, row->query.len);
+
+    if (row->query.data == NULL) {
+        row->query.len = 0;
+        return;
+    }
+
+    ngx_memcpy(row->query.data, buf, row->query.len);
 }
 
 

@@ -780,6 +780,12 @@ ngx_mapi_show_e ngx_mapi_endpoint_page_wanted(ngx_http_request_t *r,
     ngx_mapi_ctx_t *ctx);
 ngx_int_t ngx_mapi_endpoint_page(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
 
+/*
+ * Writes a header's value or a query so that it opens no door; NULL if there is
+ * nothing in it to be masked.  What there is no room for is cut.
+ */
+u_char *ngx_mapi_mask(u_char *p, u_char *last, ngx_str_t *value);
+
 /* notes the request's headers as they came, for the debug page */
 ngx_int_t ngx_mapi_debug_note(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
 
