@@ -54,6 +54,10 @@ sub read_file
     open my $file, '<:raw', $path or croak "$path: $!";
     my $text = do { local $/; <$file> };
 
+    # made this moment, its header is on the way
+
+    return if !defined $text || $text eq '';
+
     $text =~ /\r\n\z/ or croak "$path: the last line is cut";
 
     my @lines = split /\r\n/, $text, -1;
