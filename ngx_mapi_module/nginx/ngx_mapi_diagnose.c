@@ -129,6 +129,7 @@ ngx_mapi_diagnose(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
 static ngx_uint_t
 ngx_mapi_diagnose_kind(ngx_table_elt_t *h)
 {
+    u_char                       c;
     ngx_mapi_diagnose_header_t  *dh;
 
     if (h->key.len >= 32
@@ -137,11 +138,17 @@ ngx_mapi_diagnose_kind(ngx_table_elt_t *h)
         return 0;
     }
 
+    c = ngx_tolower(h->key.data[h->key.len - 1]);
+
     for (dh = ngx_mapi_diagnose_headers; dh->name.len; dh++) {
+
+        /* of those of one length none ends alike */
+
         if (dh->name.len == h->key.len
-            && ngx_strncasecmp(dh->name.data, h->key.data, h->key.len) == 0)
+            && ngx_tolower(dh->name.data[dh->name.len - 1]) == c)
         {
-            return dh->kind;
+            return ngx_strncasecmp(dh->name.data, h->key.data, h->key.len) == 0
+                   ? dh->kind : 0;
         }
     }
 

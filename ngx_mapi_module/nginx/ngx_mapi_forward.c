@@ -6,6 +6,8 @@
 
 #include "ngx_mapi_module.h"
 
+#include <openssl/rand.h>
+
 
 /*
  * What a front end of Exchange says to a mailbox server besides the request:
@@ -90,6 +92,13 @@ static void ngx_mapi_forward_join(ngx_str_t *value, ngx_str_t *added);
 static ngx_table_elt_t *ngx_mapi_forward_push(ngx_list_part_t *part,
     ngx_uint_t n);
 static u_char *ngx_mapi_activity_write(u_char *p);
+static uint64_t ngx_mapi_activity_mix(uint64_t *state);
+
+
+/* of this process: a fork seeds its own */
+
+static ngx_pid_t  ngx_mapi_activity_pid;
+static uint64_t   ngx_mapi_activity_state[2];
 
 
 void
@@ -477,22 +486,53 @@ ngx_mapi_activity_id(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
 }
 
 
-/* a random UUID (RFC 9562, 5.4) */
+/*
+ * A random UUID (RFC 9562, 5.4): unique among all nodes, and no secret.  128
+ * bits of OpenSSL's seed two counters, which are mixed (splitmix64, Steele,
+ * Lea, Flood 2014).
+ */
 
 static u_char *
 ngx_mapi_activity_write(u_char *p)
 {
-    uint32_t     n;
-    ngx_uint_t   i;
     mapi_guid_t  guid;
+    uint64_t     part[2];
 
-    for (i = 0; i < 16; i += 4) {
-        n = (uint32_t) ngx_random() ^ ((uint32_t) ngx_random() << 16);
-        ngx_memcpy(guid.b + i, &n, 4);
+    if (ngx_mapi_activity_pid != ngx_pid) {
+
+        if (RAND_bytes((u_char *) ngx_mapi_activity_state,
+                       sizeof(ngx_mapi_activity_state))
+            != 1)
+        {
+            ngx_mapi_activity_state[0] = (uint64_t) ngx_random() << 32
+                                         ^ (uint64_t) ngx_pid;
+            ngx_mapi_activity_state[1] = (uint64_t) ngx_random() << 32
+                                         ^ (uint64_t) ngx_time();
+        }
+
+        ngx_mapi_activity_pid = ngx_pid;
     }
+
+    part[0] = ngx_mapi_activity_mix(&ngx_mapi_activity_state[0]);
+    part[1] = ngx_mapi_activity_mix(&ngx_mapi_activity_state[1]);
+
+    ngx_memcpy(guid.b, part, sizeof(guid.b));
 
     guid.b[6] = (guid.b[6] & 0x0f) | 0x40;
     guid.b[8] = (guid.b[8] & 0x3f) | 0x80;
 
     return mapi_guid_format(p, &guid);
+}
+
+
+static uint64_t
+ngx_mapi_activity_mix(uint64_t *state)
+{
+    uint64_t  z;
+
+    z = (*state += 0x9e3779b97f4a7c15ULL);
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
+
+    return z ^ (z >> 31);
 }
