@@ -89,28 +89,9 @@ location ~ ^/mapi/emsmdb/?\$ {
 EOT
 
 my $folder = "$front->{prefix}/rows";
-my $seen = 0;
 
 
-# the rows that have come since, once there are so many
-
-sub rows
-{
-    my ($n) = @_;
-    my @rows;
-
-    wait_for { -d $folder && (@rows = log_rows($folder)) >= $seen + $n };
-    sleep 0.15;
-
-    @rows = log_rows($folder);
-    my @new = @rows[$seen .. $#rows];
-    $seen = @rows;
-
-    is(scalar @new, $n, "$n more rows") or diag map { "$_->{line}\n" } @new;
-    is(latency_errors($_), '', 'latencies hold') or diag $_->{line} for @new;
-
-    return @new;
-}
+sub rows { return new_rows($folder, $_[0]) }
 
 
 sub row { return (rows(1))[0] }

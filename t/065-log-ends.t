@@ -131,26 +131,9 @@ location \@fallback {
 EOT
 
 my $folder = "$front->{prefix}/rows";
-my $seen = 0;
 
 
-sub rows
-{
-    my ($n) = @_;
-    my @rows;
-
-    wait_for { -d $folder && (@rows = log_rows($folder)) >= $seen + $n };
-    sleep 0.1;
-
-    @rows = log_rows($folder);
-    my @new = @rows[$seen .. $#rows];
-    $seen = @rows;
-
-    is(scalar @new, $n, "$n more rows") or diag map { "$_->{line}\n" } @new;
-    is(latency_errors($_), '', 'latencies hold') or diag $_->{line} for @new;
-
-    return @new;
-}
+sub rows { return new_rows($folder, $_[0]) }
 
 
 sub row_is

@@ -16,6 +16,14 @@
 #define NGX_MAPI_TEXT_BAD  0xfffd
 
 
+/* what is written for a character; NULL: itself */
+typedef const char *(*ngx_mapi_text_word_pt)(uint32_t c);
+
+
+static void ngx_mapi_text_escape(ngx_mapi_text_t *t, ngx_str_t *s,
+    ngx_mapi_text_word_pt word);
+static const char *ngx_mapi_text_html_word(uint32_t c);
+static const char *ngx_mapi_text_label_word(uint32_t c);
 static ngx_int_t ngx_mapi_text_reserve(ngx_mapi_text_t *t, size_t size);
 static uint32_t ngx_mapi_text_next(u_char **p, u_char *last, size_t *len);
 static void ngx_mapi_text_put(ngx_mapi_text_t *t, const u_char *data,
@@ -93,63 +101,25 @@ ngx_mapi_text_json(ngx_mapi_text_t *t, ngx_str_t *s)
 void
 ngx_mapi_text_html(ngx_mapi_text_t *t, ngx_str_t *s)
 {
-    size_t     len;
-    u_char    *p, *last;
-    uint32_t   c;
-
-    p = s->data;
-    last = p + s->len;
-
-    while (p < last) {
-
-        c = ngx_mapi_text_next(&p, last, &len);
-
-        switch (c) {
-
-        case '&':
-            ngx_mapi_text_literal(t, "&amp;");
-            break;
-
-        case '<':
-            ngx_mapi_text_literal(t, "&lt;");
-            break;
-
-        case '>':
-            ngx_mapi_text_literal(t, "&gt;");
-            break;
-
-        case '"':
-            ngx_mapi_text_literal(t, "&quot;");
-            break;
-
-        case '\'':
-            ngx_mapi_text_literal(t, "&#39;");
-            break;
-
-        case '\t':
-        case '\r':
-        case '\n':
-            ngx_mapi_text_literal(t, " ");
-            break;
-
-        default:
-            if (c < 0x20 || c == NGX_MAPI_TEXT_BAD) {
-                ngx_mapi_text_literal(t, "\xef\xbf\xbd");
-                break;
-            }
-
-            ngx_mapi_text_put(t, p - len, len);
-        }
-    }
+    ngx_mapi_text_escape(t, s, ngx_mapi_text_html_word);
 }
 
 
 void
 ngx_mapi_text_label(ngx_mapi_text_t *t, ngx_str_t *s)
 {
-    size_t     len;
-    u_char    *p, *last;
-    uint32_t   c;
+    ngx_mapi_text_escape(t, s, ngx_mapi_text_label_word);
+}
+
+
+static void
+ngx_mapi_text_escape(ngx_mapi_text_t *t, ngx_str_t *s,
+    ngx_mapi_text_word_pt word)
+{
+    size_t       len;
+    u_char      *p, *last;
+    uint32_t     c;
+    const char  *escaped;
 
     p = s->data;
     last = p + s->len;
@@ -158,29 +128,68 @@ ngx_mapi_text_label(ngx_mapi_text_t *t, ngx_str_t *s)
 
         c = ngx_mapi_text_next(&p, last, &len);
 
-        switch (c) {
+        escaped = word(c);
 
-        case '"':
-            ngx_mapi_text_literal(t, "\\\"");
-            break;
+        if (escaped) {
+            ngx_mapi_text_put(t, (const u_char *) escaped,
+                              ngx_strlen(escaped));
 
-        case '\\':
-            ngx_mapi_text_literal(t, "\\\\");
-            break;
+        } else if (c < 0x20 || c == NGX_MAPI_TEXT_BAD) {
+            ngx_mapi_text_literal(t, "\xef\xbf\xbd");
 
-        case '\n':
-            ngx_mapi_text_literal(t, "\\n");
-            break;
-
-        default:
-            if (c < 0x20 || c == NGX_MAPI_TEXT_BAD) {
-                ngx_mapi_text_literal(t, "\xef\xbf\xbd");
-                break;
-            }
-
+        } else {
             ngx_mapi_text_put(t, p - len, len);
         }
     }
+}
+
+
+static const char *
+ngx_mapi_text_html_word(uint32_t c)
+{
+    switch (c) {
+
+    case '&':
+        return "&amp;";
+
+    case '<':
+        return "&lt;";
+
+    case '>':
+        return "&gt;";
+
+    case '"':
+        return "&quot;";
+
+    case '\'':
+        return "&#39;";
+
+    case '\t':
+    case '\r':
+    case '\n':
+        return " ";
+    }
+
+    return NULL;
+}
+
+
+static const char *
+ngx_mapi_text_label_word(uint32_t c)
+{
+    switch (c) {
+
+    case '"':
+        return "\\\"";
+
+    case '\\':
+        return "\\\\";
+
+    case '\n':
+        return "\\n";
+    }
+
+    return NULL;
 }
 
 

@@ -8,6 +8,9 @@ package MapiLog;
 #                           lines, CR LF, UTF-8, no control byte, as many
 #                           columns for a CSV reader as for split(",")
 #   log_files($folder)      names of the files, oldest first
+#   new_rows($folder, $n)   waits until so many have come since the last call,
+#                           asserts that it is these and no more and that
+#                           their latencies hold, and returns them
 #   latency_errors($row)    what is wrong with the latencies of a row, as text
 #   pairs($text)            a key=value column as a hash
 #   filled($row)            indices of the columns that are not empty
@@ -18,8 +21,13 @@ use warnings;
 use Carp qw( croak );
 use Encode qw( decode FB_CROAK );
 use Exporter qw( import );
+use MapiRoad qw( wait_for );
+use Test::More;
+use Time::HiRes qw( sleep );
 
-our @EXPORT = qw( log_rows log_files latency_errors pairs filled );
+our @EXPORT = qw( log_rows log_files new_rows latency_errors pairs filled );
+
+my %seen;
 
 
 sub log_files
@@ -44,6 +52,27 @@ sub log_rows
     my ($folder) = @_;
 
     return map { read_file("$folder/$_") } log_files($folder);
+}
+
+
+sub new_rows
+{
+    my ($folder, $n) = @_;
+    my $from = $seen{$folder} || 0;
+    my @rows;
+
+    wait_for { -d $folder && (@rows = log_rows($folder)) >= $from + $n };
+    sleep 0.12;
+
+    @rows = log_rows($folder);
+    $seen{$folder} = @rows;
+
+    my @new = @rows[$from .. $#rows];
+
+    is(scalar @new, $n, "$n more rows") or diag map { "$_->{line}\n" } @new;
+    is(latency_errors($_), '', 'latencies hold') or diag $_->{line} for @new;
+
+    return @new;
 }
 
 
