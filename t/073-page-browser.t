@@ -1,4 +1,4 @@
-# The debug page in a browser: Debian's chromium, by "./build.sh deps browser".
+# The debug page in a browser: Debian's chromium.
 
 use strict;
 use warnings;
@@ -10,8 +10,7 @@ use MapiRoad;
 
 my ($browser) = grep { -x } map { "$_/chromium" } split /:/, $ENV{PATH};
 
-plan skip_all => 'there is no chromium, see "./build.sh deps browser"'
-    if !defined $browser;
+defined $browser or die 'there is no chromium: run "./build.sh deps browser"';
 
 my $folder = run_folder() . '/browser';
 my $backend = free_port('127.0.0.11');

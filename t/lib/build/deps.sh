@@ -17,7 +17,7 @@ packages_of()
                        python3-requests-ntlm
                   command -v node > /dev/null || echo nodejs
                   command -v npm > /dev/null || echo npm ;;
-        # t/073-page-browser.t, which is left out without it
+        # t/073-page-browser.t
         browser)  echo chromium ;;
         demo)     echo curl openssl ;;
         bench)    echo wrk haproxy python3 openssl ;;

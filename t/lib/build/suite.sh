@@ -62,7 +62,7 @@ run_folder()
 
 verb_test()
 {
-    local file rig= status=0 targets=() tests=()
+    local browser= file rig= status=0 targets=() tests=()
 
     say "test: ${ARGS[*]:-unit tests, fuzz corpora and t/*.t} with $FLAVOUR"
 
@@ -70,10 +70,11 @@ verb_test()
         ARGS=(t/unit/test_*.c t/fuzz/fuzz_*.c t/*.t t/rig/*.t)
     fi
 
-    # real servers are installed for those who meet them only
+    # real servers, and a browser, are installed for those who meet them only
     case "${ARGS[*]}" in *t/rig/*.t*) rig=rig ;; esac
+    case "${ARGS[*]}" in *-browser.t*) browser=browser ;; esac
 
-    need_packages build test $rig ${SANITIZE:+sanitize}
+    need_packages build test $rig $browser ${SANITIZE:+sanitize}
     get_test_nginx
     [ -z "$rig" ] || locked get_express_ntlm
 
