@@ -1926,7 +1926,7 @@ GET /ok
 --- response_body
 ok
 --- error_log
-mapi: "mapi direct" without "mapi_zone" learns nothing: a logon at a server that has lost the database fails until the directory says where it is, write "mapi_zone mapi 1m;" in http
+mapi: "mapi direct" without "mapi_zone" learns nothing: a logon at a server that has lost the database fails until the directory says where it is, write "mapi_zone mapi 10m;" in http
 --- no_error_log
 [error]
 

@@ -367,7 +367,7 @@ ngx_mapi_init_main_conf(ngx_conf_t *cf, void *conf)
                       "mapi: \"mapi direct\" without \"mapi_zone\" learns "
                       "nothing: a logon at a server that has lost the "
                       "database fails until the directory says where it is, "
-                      "write \"mapi_zone mapi 1m;\" in http");
+                      "write \"mapi_zone mapi 10m;\" in http");
     }
 
     return NGX_CONF_OK;
