@@ -136,7 +136,7 @@ sub untyped
 
 
 for my $client ('', 'Accept-Encoding: gzip, deflate') {
-    front_end(proxy => "include $root/docs/conf/mapi_proxy.conf;",
+    front_end(proxy => "include \"$root/docs/conf/mapi_proxy.conf\";",
               server => 'server_name mail.example.com;');
 
     my (undef, $got) = exchange(post($mailbox, $client ? $client : ()),
