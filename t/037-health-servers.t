@@ -388,7 +388,11 @@ for (1 .. 3) {
     is_deeply([ grep { $said{$_} > 1 } sort keys %said ], [],
               'each verdict is said once');
     is((workers($front))[0], $worker, 'the worker is the same');
-    cmp_ok(open_files($worker), '<=', $files + 3,
+
+    # the servers that hang or are slow have a check under way all the time;
+    # files that are forgotten would be hundreds
+
+    cmp_ok(open_files($worker), '<=', $files + 10,
            'it has no more open files after a thousand checks');
     stop_nginx($front);
 }
