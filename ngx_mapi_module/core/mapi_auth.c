@@ -782,3 +782,26 @@ mapi_auth_ntlm_user(const mapi_auth_t *a, unsigned char *buf, size_t size,
 
     return MAPI_OK;
 }
+
+
+int
+mapi_auth_user(const mapi_auth_t *a, unsigned char *buf, size_t size,
+    mapi_str_t *user)
+{
+    int  rc;
+
+    rc = MAPI_DECLINED;
+
+    if (a->scheme == mapi_auth_basic) {
+        rc = mapi_auth_basic_user(a, buf, size, user);
+
+    } else if (mapi_auth_is_connection(a)) {
+        rc = mapi_auth_ntlm_user(a, buf, size, user);
+    }
+
+    if (rc != MAPI_OK) {
+        user->len = 0;
+    }
+
+    return rc;
+}

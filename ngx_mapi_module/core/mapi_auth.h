@@ -85,5 +85,12 @@ int mapi_auth_ntlm_type(const mapi_auth_t *a);
 int mapi_auth_ntlm_user(const mapi_auth_t *a, unsigned char *buf,
     size_t size, mapi_str_t *user);
 
+/*
+ * The name in credentials of either kind.  MAPI_DECLINED if they are of
+ * another, or none; user->len is 0 unless it is MAPI_OK.
+ */
+int mapi_auth_user(const mapi_auth_t *a, unsigned char *buf, size_t size,
+    mapi_str_t *user);
+
 
 #endif /* _MAPI_AUTH_H_INCLUDED_ */

@@ -237,7 +237,6 @@ static void
 ngx_mapi_page_caller(ngx_mapi_tree_t *tree, ngx_mapi_caller_t *caller)
 {
     u_char          *buf;
-    ngx_int_t        rc;
     mapi_str_t       user;
     ngx_mapi_ctx_t  *ctx;
 
@@ -258,16 +257,7 @@ ngx_mapi_page_caller(ngx_mapi_tree_t *tree, ngx_mapi_caller_t *caller)
         return;
     }
 
-    rc = MAPI_DECLINED;
-
-    if (ctx->auth.scheme == mapi_auth_basic) {
-        rc = mapi_auth_basic_user(&ctx->auth, buf, MAPI_IDENTITY_MAX, &user);
-
-    } else if (mapi_auth_is_connection(&ctx->auth)) {
-        rc = mapi_auth_ntlm_user(&ctx->auth, buf, MAPI_IDENTITY_MAX, &user);
-    }
-
-    if (rc == MAPI_OK) {
+    if (mapi_auth_user(&ctx->auth, buf, MAPI_IDENTITY_MAX, &user) == MAPI_OK) {
         caller->known = 1;
         caller->claimed = 1;
         caller->user.len = user.len;

@@ -183,8 +183,7 @@ ngx_mapi_keep_identity(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
 static ngx_int_t
 ngx_mapi_identify_caller(ngx_mapi_ctx_t *ctx, u_char *text)
 {
-    ngx_int_t    rc;
-    mapi_str_t   user;
+    mapi_str_t  user;
 
     if (ctx->anchor_header.len
         && mapi_identity_parse_anchor(&ctx->identity, ctx->anchor_header.data,
@@ -197,17 +196,12 @@ ngx_mapi_identify_caller(ngx_mapi_ctx_t *ctx, u_char *text)
 
     if (ctx->auth.scheme == mapi_auth_basic) {
         ctx->source = ngx_mapi_source_basic;
-        rc = mapi_auth_basic_user(&ctx->auth, text, MAPI_IDENTITY_MAX, &user);
-
-    } else if (mapi_auth_is_connection(&ctx->auth)) {
-        ctx->source = ngx_mapi_source_ntlm;
-        rc = mapi_auth_ntlm_user(&ctx->auth, text, MAPI_IDENTITY_MAX, &user);
 
     } else {
-        return NGX_DECLINED;
+        ctx->source = ngx_mapi_source_ntlm;
     }
 
-    if (rc != MAPI_OK
+    if (mapi_auth_user(&ctx->auth, text, MAPI_IDENTITY_MAX, &user) != MAPI_OK
         || mapi_identity_parse_user(&ctx->identity, user.data, user.len,
                                     text + MAPI_IDENTITY_MAX)
            != MAPI_OK)

@@ -306,33 +306,20 @@ ngx_mapi_log_identity(ngx_mapi_ctx_t *ctx, mapi_log_row_t *row,
     ngx_mapi_log_text_t *text)
 {
     u_char           *p;
-    mapi_str_t        kind;
+    ngx_str_t        *kind;
     mapi_identity_t  *id;
 
     id = &ctx->identity;
 
-    switch (id->kind) {
+    kind = ngx_mapi_anchor_kind(id->kind);
 
-    case mapi_identity_guid:
-        ngx_mapi_log_set(&kind, "MailboxGuid~");
-        row->organization = id->domain;
-        break;
-
-    case mapi_identity_smtp:
-        ngx_mapi_log_set(&kind, "Smtp~");
-        break;
-
-    case mapi_identity_upn:
-        ngx_mapi_log_set(&kind, "Upn~");
-        break;
-
-    case mapi_identity_account:
-        ngx_mapi_log_set(&kind, "Account~");
-        break;
-
-    default:
+    if (kind == NULL) {
         ngx_mapi_log_set(&row->hint, "WindowsIdentity");
         return;
+    }
+
+    if (id->kind == mapi_identity_guid) {
+        row->organization = id->domain;
     }
 
     switch (ctx->source) {
@@ -359,7 +346,7 @@ ngx_mapi_log_identity(ngx_mapi_ctx_t *ctx, mapi_log_row_t *row,
         ngx_mapi_log_set(&row->hint, "WindowsIdentity");
     }
 
-    p = ngx_cpymem(text->anchor, kind.data, kind.len);
+    p = ngx_cpymem(text->anchor, kind->data, kind->len);
     p = ngx_cpymem(p, id->text.data, id->text.len);
 
     row->anchor.data = text->anchor;
@@ -376,7 +363,6 @@ static void
 ngx_mapi_log_user(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     mapi_log_row_t *row, ngx_mapi_log_text_t *text)
 {
-    ngx_int_t            rc;
     ngx_uint_t           status;
     mapi_auth_scheme_e   scheme;
 
@@ -411,21 +397,8 @@ ngx_mapi_log_user(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
 
     row->authenticated = 1;
 
-    if (scheme == mapi_auth_basic) {
-        rc = mapi_auth_basic_user(&ctx->auth, text->user, sizeof(text->user),
-                                  &row->user);
-
-    } else if (mapi_auth_is_connection(&ctx->auth)) {
-        rc = mapi_auth_ntlm_user(&ctx->auth, text->user, sizeof(text->user),
-                                 &row->user);
-
-    } else {
-        return;
-    }
-
-    if (rc != MAPI_OK) {
-        row->user.len = 0;
-    }
+    (void) mapi_auth_user(&ctx->auth, text->user, sizeof(text->user),
+                          &row->user);
 }
 
 

@@ -184,7 +184,6 @@ ngx_mapi_log_times(ngx_http_request_t *r, ngx_mapi_watch_t *watch,
     mapi_log_times_t *times)
 {
     ngx_msec_t                  base;
-    ngx_time_t                 *tp;
     ngx_http_upstream_t        *u;
     ngx_http_upstream_state_t  *state;
 
@@ -197,10 +196,7 @@ ngx_mapi_log_times(ngx_http_request_t *r, ngx_mapi_watch_t *watch,
     times->relayed = -1;
 
     if (watch == NULL) {
-        tp = ngx_timeofday();
-        times->end = (int64_t) (tp->sec - r->start_sec) * 1000
-                     + (int64_t) tp->msec - (int64_t) r->start_msec;
-        times->end = ngx_max(times->end, 0);
+        times->end = ngx_mapi_watch_elapsed(r);
         return;
     }
 

@@ -814,6 +814,7 @@ ngx_int_t ngx_mapi_diagnose(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
 ngx_int_t ngx_mapi_add_variables(ngx_conf_t *cf);
 ngx_str_t *ngx_mapi_route_name(ngx_mapi_route_e route);
 ngx_str_t *ngx_mapi_reason_name(ngx_mapi_reason_e reason);
+ngx_str_t *ngx_mapi_anchor_kind(mapi_identity_kind_e kind);
 
 /* check: what "nginx -t" can see in a location on the road; only warns */
 void ngx_mapi_check_location(ngx_conf_t *cf);

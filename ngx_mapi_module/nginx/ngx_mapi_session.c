@@ -57,7 +57,6 @@ static void ngx_mapi_session_user(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     u_char *buf, size_t size, mapi_session_who_t *who);
 static mapi_session_closed_e ngx_mapi_session_closed(ngx_http_request_t *r,
     ngx_mapi_ctx_t *ctx);
-static ngx_msec_t ngx_mapi_session_duration(ngx_http_request_t *r);
 static void ngx_mapi_session_describe(ngx_http_request_t *r,
     ngx_mapi_ctx_t *ctx, mapi_session_done_t *op);
 static void ngx_mapi_session_bury(mapi_session_t *copy);
@@ -296,7 +295,7 @@ ngx_mapi_session_end(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
     part = ngx_mapi_session_part(sessions, &ctx->session);
     mapi_session_table_warm_op(part->table, &ctx->session);
 
-    op.duration = ngx_mapi_session_duration(r);
+    op.duration = ngx_mapi_watch_elapsed(r);
     op.pending = ctx->watch ? ctx->watch->stream.pending : 0;
     code = op.status ? ngx_mapi_watch_code(r, ctx) : -1;
     op.code = (int) ngx_min(code, INT32_MAX);
@@ -632,21 +631,7 @@ ngx_mapi_session_user(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx, u_char *buf,
 
     who->scheme = ctx->auth.scheme;
 
-    if (ctx->auth.scheme == mapi_auth_basic) {
-        if (mapi_auth_basic_user(&ctx->auth, buf, size, &who->user) != MAPI_OK)
-        {
-            who->user.len = 0;
-        }
-
-        return;
-    }
-
-    if (mapi_auth_is_connection(&ctx->auth)) {
-        if (mapi_auth_ntlm_user(&ctx->auth, buf, size, &who->user) != MAPI_OK)
-        {
-            who->user.len = 0;
-        }
-
+    if (mapi_auth_user(&ctx->auth, buf, size, &who->user) != MAPI_DECLINED) {
         return;
     }
 
@@ -708,21 +693,6 @@ ngx_mapi_session_closed(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
     default:
         return mapi_session_closed_proxy;
     }
-}
-
-
-static ngx_msec_t
-ngx_mapi_session_duration(ngx_http_request_t *r)
-{
-    ngx_time_t      *tp;
-    ngx_msec_int_t   ms;
-
-    tp = ngx_timeofday();
-
-    ms = (ngx_msec_int_t) ((tp->sec - r->start_sec) * 1000
-                           + (tp->msec - r->start_msec));
-
-    return ngx_max(ms, 0);
 }
 
 

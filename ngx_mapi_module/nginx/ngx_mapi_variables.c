@@ -86,6 +86,17 @@ static ngx_str_t  ngx_mapi_route_names[] = {
 };
 
 
+/* of mapi_identity_kind_e, as the AnchorMailbox column has them */
+
+static ngx_str_t  ngx_mapi_anchor_kinds[] = {
+    ngx_null_string,
+    ngx_string("MailboxGuid~"),
+    ngx_string("Smtp~"),
+    ngx_string("Upn~"),
+    ngx_string("Account~")
+};
+
+
 static ngx_str_t  ngx_mapi_reason_names[] = {
     ngx_string("none"),
     ngx_string("handshake"),
@@ -173,6 +184,14 @@ ngx_str_t *
 ngx_mapi_reason_name(ngx_mapi_reason_e reason)
 {
     return &ngx_mapi_reason_names[reason];
+}
+
+
+ngx_str_t *
+ngx_mapi_anchor_kind(mapi_identity_kind_e kind)
+{
+    return ngx_mapi_anchor_kinds[kind].len ? &ngx_mapi_anchor_kinds[kind]
+                                           : NULL;
 }
 
 
@@ -311,31 +330,15 @@ ngx_mapi_variable_anchor_text(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
 {
     u_char     *p;
     size_t      len;
-    ngx_str_t   kind;
+    ngx_str_t  *kind;
 
-    switch (ctx->identity.kind) {
+    kind = ngx_mapi_anchor_kind(ctx->identity.kind);
 
-    case mapi_identity_guid:
-        ngx_str_set(&kind, "MailboxGuid~");
-        break;
-
-    case mapi_identity_smtp:
-        ngx_str_set(&kind, "Smtp~");
-        break;
-
-    case mapi_identity_upn:
-        ngx_str_set(&kind, "Upn~");
-        break;
-
-    case mapi_identity_account:
-        ngx_str_set(&kind, "Account~");
-        break;
-
-    default:
+    if (kind == NULL) {
         return NGX_OK;
     }
 
-    len = kind.len + ctx->identity.text.len;
+    len = kind->len + ctx->identity.text.len;
 
     if (ctx->identity.domain.len) {
         len += 1 + ctx->identity.domain.len;
@@ -349,7 +352,7 @@ ngx_mapi_variable_anchor_text(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     s->data = p;
     s->len = len;
 
-    p = ngx_cpymem(p, kind.data, kind.len);
+    p = ngx_cpymem(p, kind->data, kind->len);
     p = ngx_cpymem(p, ctx->identity.text.data, ctx->identity.text.len);
 
     if (ctx->identity.domain.len) {

@@ -35,8 +35,6 @@ ngx_mapi_watch_init(ngx_conf_t *cf)
 ngx_mapi_watch_t *
 ngx_mapi_watch_create(ngx_http_request_t *r)
 {
-    ngx_time_t        *tp;
-    ngx_msec_int_t     ms;
     ngx_mapi_watch_t  *watch;
 
     watch = ngx_pcalloc(r->pool, sizeof(ngx_mapi_watch_t));
@@ -44,18 +42,29 @@ ngx_mapi_watch_create(ngx_http_request_t *r)
         return NULL;
     }
 
-    /* the only moment that nginx keeps by the clock on the wall */
-
-    tp = ngx_timeofday();
-    ms = (ngx_msec_int_t) ((tp->sec - r->start_sec) * 1000
-                           + (tp->msec - r->start_msec));
-
     watch->began = ngx_current_msec;
-    watch->waited = ngx_max(ms, 0);
+    watch->waited = ngx_mapi_watch_elapsed(r);
 
     mapi_stream_init(&watch->stream);
 
     return watch;
+}
+
+
+/* its beginning is the only moment that nginx keeps by the clock on the wall */
+
+ngx_msec_t
+ngx_mapi_watch_elapsed(ngx_http_request_t *r)
+{
+    ngx_time_t      *tp;
+    ngx_msec_int_t   ms;
+
+    tp = ngx_timeofday();
+
+    ms = (ngx_msec_int_t) ((tp->sec - r->start_sec) * 1000
+                           + (tp->msec - r->start_msec));
+
+    return ngx_max(ms, 0);
 }
 
 

@@ -80,6 +80,9 @@ void ngx_mapi_watch_attempt(ngx_mapi_watch_t *watch,
 void ngx_mapi_watch_end(ngx_http_request_t *r, ngx_mapi_watch_t *watch,
     ngx_uint_t state);
 
+/* milliseconds since the request's first byte */
+ngx_msec_t ngx_mapi_watch_elapsed(ngx_http_request_t *r);
+
 /* the watch of a main request on the road or observed, NULL if none, or if an
  * error_page has led off it */
 ngx_mapi_watch_t *ngx_mapi_watch_of(ngx_http_request_t *r);

@@ -711,6 +711,44 @@ test_bytes(void **state)
 }
 
 
+/* of either kind; nothing is left of a name that could not be read */
+
+static void
+test_user(void **state)
+{
+    size_t         i;
+    mapi_str_t     user;
+    mapi_auth_t    a;
+    unsigned char  buf[64];
+
+    static const struct {
+        const char  *value;
+        int          rc;
+        const char  *user;
+    } cases[] = {
+        { "Basic dXNlcjpwYXNz", MAPI_OK, "user" },
+        { "Basic dXNlcg==", MAPI_ERROR, "" },
+        { "Bearer dXNlcjpwYXNz", MAPI_DECLINED, "" },
+        { "NTLM TlRMTVNTUAABAAAABoIIAAAAAAAAAAAAAAAAAAAAAAA=",
+          MAPI_DECLINED, "" },
+        { "", MAPI_DECLINED, "" }
+    };
+
+    for (i = 0; i < unit_items(cases); i++) {
+        user = unit_str("left over");
+
+        mapi_auth_parse(&a, (const unsigned char *) cases[i].value,
+                        strlen(cases[i].value));
+
+        assert_int_equal(mapi_auth_user(&a, buf, sizeof(buf), &user),
+                         cases[i].rc);
+        assert_int_equal(user.len, strlen(cases[i].user));
+        assert_memory_equal(user.len ? user.data : buf, cases[i].user,
+                            user.len);
+    }
+}
+
+
 int
 main(void)
 {
@@ -725,7 +763,8 @@ main(void)
         cmocka_unit_test(test_types),
         cmocka_unit_test(test_long),
         cmocka_unit_test(test_prefixes),
-        cmocka_unit_test(test_bytes)
+        cmocka_unit_test(test_bytes),
+        cmocka_unit_test(test_user)
     };
 
     return cmocka_run_group_tests_name("auth", tests, NULL, NULL);
