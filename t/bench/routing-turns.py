@@ -17,8 +17,15 @@ def running(pid):
     try:
         with open("/proc/%d/stat" % pid) as f:
             return f.read().rsplit(")", 1)[1].split()[0] not in "ZX"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def send(pid, number):
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass
 
 
 def main():
@@ -26,14 +33,14 @@ def main():
     pids = [int(a) for a in sys.argv[2:]]
 
     for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
+        send(pid, signal.SIGSTOP)
 
     while pids:
         for pid in pids:
-            os.kill(pid, signal.SIGCONT)
+            send(pid, signal.SIGCONT)
             time.sleep(turn)
             if running(pid):
-                os.kill(pid, signal.SIGSTOP)
+                send(pid, signal.SIGSTOP)
 
         pids = [pid for pid in reversed(pids) if running(pid)]
 
