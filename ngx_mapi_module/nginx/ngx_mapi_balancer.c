@@ -189,18 +189,21 @@ ngx_mapi_acquire_from(ngx_mapi_peer_data_t *mp, ngx_peer_connection_t *pc,
 {
     time_t                        now;
     ngx_uint_t                    i;
+    ngx_mapi_server_t            *server;
     ngx_http_upstream_rr_peer_t  *peer;
 
     now = ngx_time();
+
+    server = mp->ctx->mscf->servers.elts;
+    server += mp->ctx->server;
 
     ngx_http_upstream_rr_peers_wlock(peers);
 
     for (peer = peers->peer, i = first; peer; peer = peer->next, i++) {
 
-        if (ngx_mapi_is_tried(&mp->tried, i)
-            || !ngx_mapi_peer_usable(peer, any)
-            || ngx_mapi_server_of_peer(mp->ctx->mscf, peer, mp->ctx->server)
-               != mp->ctx->server)
+        if (!ngx_mapi_peer_is_of(peer, server)
+            || ngx_mapi_is_tried(&mp->tried, i)
+            || !ngx_mapi_peer_usable(peer, any))
         {
             continue;
         }

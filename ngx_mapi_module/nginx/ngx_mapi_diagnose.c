@@ -20,7 +20,7 @@
 #define NGX_MAPI_DIAGNOSE_TARGET       0x02
 #define NGX_MAPI_DIAGNOSE_FE_SERVER    0x04
 #define NGX_MAPI_DIAGNOSE_DEVICE_INFO  0x08
-#define NGX_MAPI_DIAGNOSE_OWN          0x0f
+#define NGX_MAPI_DIAGNOSE_OWN          0x0f    /* all above */
 #define NGX_MAPI_DIAGNOSE_ECHO         0x10
 #define NGX_MAPI_DIAGNOSE_INTERNAL     0x20
 
@@ -28,38 +28,33 @@
 #define NGX_MAPI_DIAGNOSE_ECHO_MAX     128
 
 
-typedef struct {
-    ngx_str_t   name;
-    ngx_uint_t  kind;
-} ngx_mapi_diagnose_header_t;
+/* in the order of their lengths */
 
-
-static ngx_mapi_diagnose_header_t  ngx_mapi_diagnose_headers[] = {
+static ngx_mapi_name_t  ngx_mapi_diagnose_list[] = {
     { ngx_string("request-id"), NGX_MAPI_DIAGNOSE_REQUEST_ID },
-    { ngx_string("X-CalculatedBETarget"), NGX_MAPI_DIAGNOSE_TARGET },
     { ngx_string("X-FEServer"), NGX_MAPI_DIAGNOSE_FE_SERVER },
     { ngx_string("X-DeviceInfo"), NGX_MAPI_DIAGNOSE_DEVICE_INFO },
     { ngx_string("client-request-id"), NGX_MAPI_DIAGNOSE_ECHO },
     { ngx_string("X-DBMountedOnServer"), NGX_MAPI_DIAGNOSE_INTERNAL },
     { ngx_string("X-BEServerException"), NGX_MAPI_DIAGNOSE_INTERNAL },
+    { ngx_string("X-CalculatedBETarget"), NGX_MAPI_DIAGNOSE_TARGET },
     { ngx_string("X-BEServerRoutingError"), NGX_MAPI_DIAGNOSE_INTERNAL },
     { ngx_string("X-MSExchangeActivityCtx"), NGX_MAPI_DIAGNOSE_INTERNAL },
     { ngx_null_string, 0 }
 };
 
 
-/* the lengths that occur among them: most headers have another one */
+static ngx_mapi_names_t  ngx_mapi_diagnose_names =
+    ngx_mapi_names(ngx_mapi_diagnose_list);
 
-static const uint32_t  ngx_mapi_diagnose_lengths =
-    (uint32_t) 1 << (sizeof("request-id") - 1)
-    | (uint32_t) 1 << (sizeof("X-CalculatedBETarget") - 1)
-    | (uint32_t) 1 << (sizeof("X-FEServer") - 1)
-    | (uint32_t) 1 << (sizeof("X-DeviceInfo") - 1)
-    | (uint32_t) 1 << (sizeof("client-request-id") - 1)
-    | (uint32_t) 1 << (sizeof("X-DBMountedOnServer") - 1)
-    | (uint32_t) 1 << (sizeof("X-BEServerException") - 1)
-    | (uint32_t) 1 << (sizeof("X-BEServerRoutingError") - 1)
-    | (uint32_t) 1 << (sizeof("X-MSExchangeActivityCtx") - 1);
+
+/* those that we add */
+
+static ngx_str_t  ngx_mapi_key_request_id = ngx_string("request-id");
+static ngx_str_t  ngx_mapi_key_target = ngx_string("X-CalculatedBETarget");
+static ngx_str_t  ngx_mapi_key_fe_server = ngx_string("X-FEServer");
+static ngx_str_t  ngx_mapi_key_device_info = ngx_string("X-DeviceInfo");
+static ngx_str_t  ngx_mapi_key_echo = ngx_string("client-request-id");
 
 
 /* X-DeviceInfo, by route; the first one tells nothing of a mailbox */
@@ -81,9 +76,15 @@ static void ngx_mapi_diagnose_drop(ngx_list_t *headers, ngx_uint_t kinds);
 static ngx_int_t ngx_mapi_diagnose_add(ngx_http_request_t *r,
     ngx_mapi_ctx_t *ctx, ngx_uint_t kinds, ngx_uint_t server);
 static ngx_int_t ngx_mapi_diagnose_add_target(ngx_http_request_t *r,
-    ngx_mapi_ctx_t *ctx, ngx_str_t *key);
-static ngx_int_t ngx_mapi_diagnose_echo(ngx_http_request_t *r);
+    ngx_mapi_ctx_t *ctx);
 static ngx_uint_t ngx_mapi_diagnose_may_echo(ngx_str_t *id);
+
+
+void
+ngx_mapi_diagnose_init(void)
+{
+    ngx_mapi_names_init(&ngx_mapi_diagnose_names);
+}
 
 
 ngx_int_t
@@ -118,37 +119,38 @@ ngx_mapi_diagnose(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
         return NGX_ERROR;
     }
 
-    if (seen & NGX_MAPI_DIAGNOSE_ECHO) {
+    /*
+     * The protocol's own answer to "return-client-request-id: true".  Exchange's
+     * front ends give it themselves.
+     */
+
+    if (!ctx->echoes
+        || (seen & NGX_MAPI_DIAGNOSE_ECHO)
+        || !ngx_mapi_diagnose_may_echo(&ctx->echo))
+    {
         return NGX_OK;
     }
 
-    return ngx_mapi_diagnose_echo(r);
+    return ngx_mapi_push_header(r, &ngx_mapi_key_echo, &ctx->echo);
 }
 
 
 static ngx_uint_t
 ngx_mapi_diagnose_kind(ngx_table_elt_t *h)
 {
-    u_char                       c;
-    ngx_mapi_diagnose_header_t  *dh;
+    ngx_mapi_name_t  *name;
 
-    if (h->key.len >= 32
-        || !(ngx_mapi_diagnose_lengths & ((uint32_t) 1 << h->key.len)))
-    {
+    if (!ngx_mapi_names_may(&ngx_mapi_diagnose_names, h)) {
         return 0;
     }
 
-    c = ngx_tolower(h->key.data[h->key.len - 1]);
-
-    for (dh = ngx_mapi_diagnose_headers; dh->name.len; dh++) {
-
-        /* of those of one length none ends alike */
-
-        if (dh->name.len == h->key.len
-            && ngx_tolower(dh->name.data[dh->name.len - 1]) == c)
+    ngx_mapi_names_each(&ngx_mapi_diagnose_names, h, name) {
+        if (ngx_mapi_names_like(name, h)
+            && (ngx_memcmp(name->name.data, h->key.data, h->key.len) == 0
+                || ngx_strncasecmp(name->name.data, h->key.data, h->key.len)
+                   == 0))
         {
-            return ngx_strncasecmp(dh->name.data, h->key.data, h->key.len) == 0
-                   ? dh->kind : 0;
+            return name->kind;
         }
     }
 
@@ -208,71 +210,59 @@ static ngx_int_t
 ngx_mapi_diagnose_add(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     ngx_uint_t kinds, ngx_uint_t server)
 {
-    ngx_str_t                   *key, *word, value;
-    ngx_mapi_diagnose_header_t  *dh;
+    ngx_str_t   id, *word;
+    ngx_uint_t  status;
 
-    for (dh = ngx_mapi_diagnose_headers; dh->kind & NGX_MAPI_DIAGNOSE_OWN;
-         dh++)
-    {
-        if (!(kinds & dh->kind)) {
-            continue;
-        }
+    status = r->headers_out.status;
 
-        key = &dh->name;
-        ngx_str_null(&value);
+    if (kinds & NGX_MAPI_DIAGNOSE_REQUEST_ID) {
 
-        switch (dh->kind) {
+        id.len = MAPI_GUID_LEN;
+        id.data = ngx_mapi_activity_id(r, ctx);
 
-        case NGX_MAPI_DIAGNOSE_REQUEST_ID:
-            value.data = ngx_mapi_activity_id(r, ctx);
-            value.len = MAPI_GUID_LEN;
-
-            if (value.data == NULL) {
-                return NGX_ERROR;
-            }
-
-            break;
-
-        case NGX_MAPI_DIAGNOSE_TARGET:
-            if (r->headers_out.status != NGX_HTTP_UNAUTHORIZED
-                && ngx_mapi_diagnose_add_target(r, ctx, key) != NGX_OK)
-            {
-                return NGX_ERROR;
-            }
-
-            break;
-
-        case NGX_MAPI_DIAGNOSE_FE_SERVER:
-            value = ctx->mlcf->short_name;
-            break;
-
-        case NGX_MAPI_DIAGNOSE_DEVICE_INFO:
-            word = ngx_mapi_diagnose_words;
-
-            if (server && r->headers_out.status >= NGX_HTTP_OK
-                && r->headers_out.status < NGX_HTTP_SPECIAL_RESPONSE)
-            {
-                word += ctx->route;
-            }
-
-            value = *word;
-            break;
-        }
-
-        if (value.len && ngx_mapi_push_header(r, key, &value) != NGX_OK) {
+        if (id.data == NULL
+            || ngx_mapi_push_header(r, &ngx_mapi_key_request_id, &id)
+               != NGX_OK)
+        {
             return NGX_ERROR;
         }
     }
 
-    return NGX_OK;
+    if ((kinds & NGX_MAPI_DIAGNOSE_TARGET)
+        && status != NGX_HTTP_UNAUTHORIZED
+        && ngx_mapi_diagnose_add_target(r, ctx) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if ((kinds & NGX_MAPI_DIAGNOSE_FE_SERVER)
+        && ctx->mlcf->short_name.len
+        && ngx_mapi_push_header(r, &ngx_mapi_key_fe_server,
+                                &ctx->mlcf->short_name)
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (!(kinds & NGX_MAPI_DIAGNOSE_DEVICE_INFO)) {
+        return NGX_OK;
+    }
+
+    word = ngx_mapi_diagnose_words;
+
+    if (server && status >= NGX_HTTP_OK && status < NGX_HTTP_SPECIAL_RESPONSE)
+    {
+        word += ctx->route;
+    }
+
+    return ngx_mapi_push_header(r, &ngx_mapi_key_device_info, word);
 }
 
 
 /* a copy: the worker's own name changes with the directory */
 
 static ngx_int_t
-ngx_mapi_diagnose_add_target(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
-    ngx_str_t *key)
+ngx_mapi_diagnose_add_target(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
 {
     ngx_int_t           n;
     ngx_str_t          *name, value;
@@ -294,68 +284,7 @@ ngx_mapi_diagnose_add_target(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
         return NGX_ERROR;
     }
 
-    return ngx_mapi_push_header(r, key, &value);
-}
-
-
-/*
- * The protocol's own answer to "return-client-request-id: true".  Exchange's
- * front ends give it themselves.
- */
-
-static ngx_int_t
-ngx_mapi_diagnose_echo(ngx_http_request_t *r)
-{
-    ngx_str_t        *id, key;
-    ngx_uint_t        i, wanted;
-    ngx_list_part_t  *part;
-    ngx_table_elt_t  *h;
-
-    id = NULL;
-    wanted = 0;
-
-    for (part = &r->headers_in.headers.part; part; part = part->next) {
-
-        h = part->elts;
-
-        for (i = 0; i < part->nelts; i++) {
-
-            switch (h[i].key.len) {
-
-            case sizeof("client-request-id") - 1:
-                if (id == NULL
-                    && ngx_memcmp(h[i].lowcase_key, "client-request-id",
-                                  sizeof("client-request-id") - 1)
-                       == 0)
-                {
-                    id = &h[i].value;
-                }
-
-                break;
-
-            case sizeof("return-client-request-id") - 1:
-                if (ngx_memcmp(h[i].lowcase_key, "return-client-request-id",
-                               sizeof("return-client-request-id") - 1)
-                    == 0)
-                {
-                    wanted = h[i].value.len == 4
-                             && ngx_strncasecmp(h[i].value.data,
-                                                (u_char *) "true", 4)
-                                == 0;
-                }
-
-                break;
-            }
-        }
-    }
-
-    if (!wanted || id == NULL || !ngx_mapi_diagnose_may_echo(id)) {
-        return NGX_OK;
-    }
-
-    ngx_str_set(&key, "client-request-id");
-
-    return ngx_mapi_push_header(r, &key, id);
+    return ngx_mapi_push_header(r, &ngx_mapi_key_target, &value);
 }
 
 

@@ -6,6 +6,8 @@
 
 #include "ngx_mapi_module.h"
 
+#include "mapi_log_text.h"
+
 #include <openssl/rand.h>
 
 
@@ -135,7 +137,10 @@ ngx_mapi_forward(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
 
     if (f.claims) {
         ngx_mapi_forward_peer(r, &f);
-        ngx_mapi_forward_measure(r, &f);
+
+        if (ctx->claims || !ctx->walked) {
+            ngx_mapi_forward_measure(r, &f);
+        }
     }
 
     part = ngx_mapi_forward_part(r, &f, &p);
@@ -299,7 +304,7 @@ ngx_mapi_forward_peer(ngx_http_request_t *r, ngx_mapi_forward_t *f)
     if (port) {
         f->added[ngx_mapi_forward_port].data = f->port;
         f->added[ngx_mapi_forward_port].len =
-            ngx_sprintf(f->port, "%ui", (ngx_uint_t) port) - f->port;
+            mapi_log_number(f->port, port) - f->port;
     }
 }
 

@@ -8,41 +8,57 @@
 
 
 /*
- * Request headers that only a front end may set: a mailbox server believes
- * them.  In lower case; "-" stands for "_" too, because IIS hands both to its
- * applications as one.  ngx_mapi_read_headers() passes by what begins with
- * another letter than these names do.
+ * The request headers that are looked for, in lower case and in the order of
+ * their lengths.  "-" stands for "_" too, because IIS hands both to its
+ * applications as one.
  */
 
-#define ngx_mapi_front_end_names(name)                                        \
-    name("x-ms-edgeip")                                                       \
-    name("x-probetype")                                                       \
-    name("x-isfromcafe")                                                      \
-    name("rpsmembername")                                                     \
-    name("x-fe-clientip")                                                     \
-    name("msexchproxyuri")                                                    \
-    name("x-databaseguid")                                                    \
-    name("x-delayrequest")                                                    \
-    name("x-delayresponse")                                                   \
-    name("x-gcc-proxyinfo")                                                   \
-    name("x-vdirobjectid")                                                    \
-    name("x-wlid-membername")                                                 \
-    name("x-dbmountedonserver")                                               \
-    name("x-sourcecafeserver")                                                \
-    name("x-commonaccesstoken")                                               \
-    name("x-organizationcontext")                                             \
-    name("x-msexchangeactivityctx")
-
-
-#define ngx_mapi_name_string(s)  ngx_string(s),
-#define ngx_mapi_name_end(s)     | (uint32_t) 1 << (s[sizeof(s) - 2] & 31)
-#define ngx_mapi_name_length(s)  | (uint64_t) 1 << (sizeof(s) - 1)
-
-
-static ngx_str_t  ngx_mapi_front_end_headers[] = {
-    ngx_mapi_front_end_names(ngx_mapi_name_string)
-    ngx_null_string
+enum {
+    ngx_mapi_header_none = 0,
+    ngx_mapi_header_front_end,  /* only a front end may set it: servers believe
+                                   it, so it is taken out */
+    ngx_mapi_header_cookie,
+    ngx_mapi_header_request_id,
+    ngx_mapi_header_request_type,
+    ngx_mapi_header_anchor,
+    ngx_mapi_header_claim,      /* about the client: see forward */
+    ngx_mapi_header_id,
+    ngx_mapi_header_wants_id
 };
+
+
+static ngx_mapi_name_t  ngx_mapi_request_list[] = {
+    { ngx_string("cookie"), ngx_mapi_header_cookie },
+    { ngx_string("x-requestid"), ngx_mapi_header_request_id },
+    { ngx_string("x-ms-edgeip"), ngx_mapi_header_front_end },
+    { ngx_string("x-probetype"), ngx_mapi_header_front_end },
+    { ngx_string("x-isfromcafe"), ngx_mapi_header_front_end },
+    { ngx_string("x-requesttype"), ngx_mapi_header_request_type },
+    { ngx_string("rpsmembername"), ngx_mapi_header_front_end },
+    { ngx_string("x-fe-clientip"), ngx_mapi_header_front_end },
+    { ngx_string("msexchproxyuri"), ngx_mapi_header_front_end },
+    { ngx_string("x-databaseguid"), ngx_mapi_header_front_end },
+    { ngx_string("x-delayrequest"), ngx_mapi_header_front_end },
+    { ngx_string("x-vdirobjectid"), ngx_mapi_header_front_end },
+    { ngx_string("x-anchormailbox"), ngx_mapi_header_anchor },
+    { ngx_string("x-forwarded-for"), ngx_mapi_header_claim },
+    { ngx_string("x-delayresponse"), ngx_mapi_header_front_end },
+    { ngx_string("x-gcc-proxyinfo"), ngx_mapi_header_front_end },
+    { ngx_string("x-forwarded-port"), ngx_mapi_header_claim },
+    { ngx_string("client-request-id"), ngx_mapi_header_id },
+    { ngx_string("x-wlid-membername"), ngx_mapi_header_front_end },
+    { ngx_string("x-sourcecafeserver"), ngx_mapi_header_front_end },
+    { ngx_string("x-dbmountedonserver"), ngx_mapi_header_front_end },
+    { ngx_string("x-commonaccesstoken"), ngx_mapi_header_front_end },
+    { ngx_string("x-organizationcontext"), ngx_mapi_header_front_end },
+    { ngx_string("x-msexchangeactivityctx"), ngx_mapi_header_front_end },
+    { ngx_string("return-client-request-id"), ngx_mapi_header_wants_id },
+    { ngx_null_string, 0 }
+};
+
+
+static ngx_mapi_names_t  ngx_mapi_request_names =
+    ngx_mapi_names(ngx_mapi_request_list);
 
 
 static ngx_str_t  ngx_mapi_front_end_prefixes[] = {
@@ -52,21 +68,10 @@ static ngx_str_t  ngx_mapi_front_end_prefixes[] = {
 };
 
 
-/* the letters that names end with: none ends with a sign */
-
-static const uint32_t  ngx_mapi_front_end_ends =
-    0 ngx_mapi_front_end_names(ngx_mapi_name_end);
-
-
-/* the lengths that occur among the names: most headers have another one */
-
-static const uint64_t  ngx_mapi_front_end_lengths =
-    0 ngx_mapi_front_end_names(ngx_mapi_name_length);
-
-
-static ngx_uint_t ngx_mapi_is_front_end_header(ngx_table_elt_t *h);
-static ngx_uint_t ngx_mapi_header_is(ngx_table_elt_t *h, char *name,
-    size_t len);
+static ngx_uint_t ngx_mapi_header_kind(ngx_table_elt_t *h);
+static ngx_uint_t ngx_mapi_header_is(ngx_table_elt_t *h, ngx_str_t *name);
+static ngx_int_t ngx_mapi_note_header(ngx_http_request_t *r,
+    ngx_mapi_ctx_t *ctx, ngx_table_elt_t *h, ngx_uint_t kind);
 static ngx_int_t ngx_mapi_take_cookie(ngx_http_request_t *r,
     ngx_mapi_ctx_t *ctx, ngx_str_t *value);
 static ngx_uint_t ngx_mapi_is_own_cookie(ngx_mapi_ctx_t *ctx, u_char *p,
@@ -75,18 +80,52 @@ static void ngx_mapi_note_cookie(ngx_mapi_ctx_t *ctx, u_char *p, u_char *end);
 static ngx_str_t *ngx_mapi_find_header(ngx_list_part_t *part, char *name);
 
 
-#define ngx_mapi_header_eq(h, s)                                              \
-    ((h)->key.len == sizeof(s) - 1                                            \
-     && ngx_mapi_header_is(h, s, sizeof(s) - 1))
+/* "_" means "-" only where a server could be deceived by it */
+
+#define ngx_mapi_header_is_literal(h)                                         \
+    (memchr((h)->lowcase_key, '_', (h)->key.len) == NULL)
+
+
+void
+ngx_mapi_names_init(ngx_mapi_names_t *names)
+{
+    size_t            len;
+    ngx_uint_t        i;
+    ngx_mapi_name_t  *list;
+
+    list = names->list;
+
+    for (i = 0; list[i].name.len; i++) {
+        len = list[i].name.len;
+
+        if (names->ends[len] == 0) {
+            names->first[len] = (u_char) i;
+        }
+
+        names->ends[len] |= (uint32_t) 1 << (list[i].name.data[len - 1] & 31);
+    }
+}
+
+
+void
+ngx_mapi_headers_init(void)
+{
+    ngx_mapi_names_init(&ngx_mapi_request_names);
+}
 
 
 ngx_int_t
 ngx_mapi_read_headers(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
 {
-    ngx_int_t         rc, remove;
-    ngx_uint_t        i;
+    ngx_int_t         rc;
+    ngx_uint_t        i, kind;
     ngx_list_part_t  *part, *prev;
     ngx_table_elt_t  *h;
+
+    ngx_str_null(&ctx->echo);
+    ctx->echoes = 0;
+    ctx->claims = 0;
+    ctx->walked = 1;
 
     prev = NULL;
     part = &r->headers_in.headers.part;
@@ -102,71 +141,19 @@ ngx_mapi_read_headers(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
 
         h = (ngx_table_elt_t *) part->elts + i;
 
-        switch (h->lowcase_key[0]) {
-        case 'c':
-        case 'm':
-        case 'r':
-        case 'x':
-            break;
+        kind = ngx_mapi_header_kind(h);
 
-        default:
-            /* no name that is looked for begins like this */
+        if (kind == ngx_mapi_header_none) {
             continue;
         }
 
-        remove = 0;
+        rc = ngx_mapi_note_header(r, ctx, h, kind);
 
-        switch (h->key.len) {
-
-        case sizeof("Cookie") - 1:
-            if (ngx_mapi_header_eq(h, "cookie")) {
-                rc = ngx_mapi_take_cookie(r, ctx, &h->value);
-
-                if (rc == NGX_ERROR) {
-                    return NGX_ERROR;
-                }
-
-                remove = rc;
-            }
-
-            break;
-
-        case sizeof("X-RequestId") - 1:
-            if (ngx_mapi_header_eq(h, "x-requestid")) {
-                ctx->request_id = h->value;
-                break;
-            }
-
-            remove = ngx_mapi_is_front_end_header(h);
-            break;
-
-        case sizeof("X-RequestType") - 1:
-            if (ngx_mapi_header_eq(h, "x-requesttype")) {
-                ctx->request_type = h->value;
-                break;
-            }
-
-            remove = ngx_mapi_is_front_end_header(h);
-            break;
-
-        case sizeof("X-AnchorMailbox") - 1:
-            if (ngx_mapi_header_eq(h, "x-anchormailbox")) {
-                ctx->anchor_header = h->value;
-                break;
-            }
-
-            remove = ngx_mapi_is_front_end_header(h);
-            break;
-
-        default:
-            remove = ngx_mapi_is_front_end_header(h);
-        }
-
-        if (remove == NGX_ERROR) {
+        if (rc == NGX_ERROR) {
             return NGX_ERROR;
         }
 
-        if (!remove || ctx->observe) {
+        if (rc == NGX_OK || ctx->observe) {
             continue;
         }
 
@@ -195,20 +182,56 @@ ngx_mapi_read_headers(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
 }
 
 
+static ngx_uint_t
+ngx_mapi_header_kind(ngx_table_elt_t *h)
+{
+    ngx_str_t        *prefix;
+    ngx_mapi_name_t  *name;
+
+    if (ngx_mapi_names_may(&ngx_mapi_request_names, h)) {
+
+        ngx_mapi_names_each(&ngx_mapi_request_names, h, name) {
+            if (ngx_mapi_names_like(name, h)
+                && ngx_mapi_header_is(h, &name->name))
+            {
+                return name->kind;
+            }
+        }
+    }
+
+    if (h->key.len >= sizeof("x-beserver") - 1
+        && h->lowcase_key[0] == 'x'
+        && h->lowcase_key[2] == 'b')
+    {
+        for (prefix = ngx_mapi_front_end_prefixes; prefix->len; prefix++) {
+            if (h->key.len >= prefix->len && ngx_mapi_header_is(h, prefix)) {
+                return ngx_mapi_header_front_end;
+            }
+        }
+    }
+
+    return ngx_mapi_header_none;
+}
+
+
 /* nginx has made the lower case already, for its own table of headers */
 
 static ngx_uint_t
-ngx_mapi_header_is(ngx_table_elt_t *h, char *name, size_t len)
+ngx_mapi_header_is(ngx_table_elt_t *h, ngx_str_t *name)
 {
     u_char  c;
     size_t  i;
 
+    if (ngx_memcmp(h->lowcase_key, name->data, name->len) == 0) {
+        return 1;
+    }
+
     /* from the end: most of the names begin with the same two letters */
 
-    for (i = len; i-- > 0; /* void */) {
+    for (i = name->len; i-- > 0; /* void */) {
         c = h->lowcase_key[i];
 
-        if (c != (u_char) name[i] && (c != '_' || name[i] != '-')) {
+        if (c != name->data[i] && (c != '_' || name->data[i] != '-')) {
             return 0;
         }
     }
@@ -217,51 +240,60 @@ ngx_mapi_header_is(ngx_table_elt_t *h, char *name, size_t len)
 }
 
 
-static ngx_uint_t
-ngx_mapi_is_front_end_header(ngx_table_elt_t *h)
+/* NGX_DECLINED: it is to be taken out */
+
+static ngx_int_t
+ngx_mapi_note_header(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
+    ngx_table_elt_t *h, ngx_uint_t kind)
 {
-    size_t      len;
-    ngx_str_t  *name;
+    switch (kind) {
 
-    len = h->key.len;
+    case ngx_mapi_header_cookie:
+        return ngx_mapi_take_cookie(r, ctx, &h->value);
 
-    if (len > 2 && h->lowcase_key[2] == 'b') {
+    case ngx_mapi_header_request_id:
+        ctx->request_id = h->value;
+        return NGX_OK;
 
-        for (name = ngx_mapi_front_end_prefixes; name->len; name++) {
-            if (len >= name->len
-                && ngx_mapi_header_is(h, (char *) name->data, name->len))
-            {
-                return 1;
-            }
+    case ngx_mapi_header_request_type:
+        ctx->request_type = h->value;
+        return NGX_OK;
+
+    case ngx_mapi_header_anchor:
+        ctx->anchor_header = h->value;
+        return NGX_OK;
+
+    case ngx_mapi_header_claim:
+        ctx->claims = 1;
+        return NGX_OK;
+
+    case ngx_mapi_header_id:
+        if (ctx->echo.data == NULL && ngx_mapi_header_is_literal(h)) {
+            ctx->echo = h->value;
         }
-    }
 
-    /* a header of the length and the last letter of a name is rarely another */
+        return NGX_OK;
 
-    if (len >= 64
-        || !(ngx_mapi_front_end_lengths & ((uint64_t) 1 << len))
-        || !(ngx_mapi_front_end_ends
-             & ((uint32_t) 1 << (h->lowcase_key[len - 1] & 31))))
-    {
-        return 0;
-    }
-
-    for (name = ngx_mapi_front_end_headers; name->len; name++) {
-        if (len == name->len
-            && ngx_mapi_header_is(h, (char *) name->data, len))
-        {
-            return 1;
+    case ngx_mapi_header_wants_id:
+        if (ngx_mapi_header_is_literal(h)) {
+            ctx->echoes = h->value.len == 4
+                          && ngx_strncasecmp(h->value.data, (u_char *) "true",
+                                             4)
+                             == 0;
         }
-    }
 
-    return 0;
+        return NGX_OK;
+
+    default: /* ngx_mapi_header_front_end */
+        return NGX_DECLINED;
+    }
 }
 
 
 /*
  * Notes the first cookie of our name and takes every one of that name out of
  * the value.  What is left is a copy: variables that a rewrite or a map has
- * asked for already point into the old value.  1 if nothing is left.
+ * asked for already point into the old value.  NGX_DECLINED if nothing is left.
  */
 
 static ngx_int_t
@@ -298,7 +330,7 @@ ngx_mapi_take_cookie(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
         ngx_mapi_note_cookie(ctx, name, stop);
 
         if (ctx->observe) {
-            return 0;
+            return NGX_OK;
         }
 
         if (left == NULL) {
@@ -325,7 +357,7 @@ ngx_mapi_take_cookie(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
         value->len = dst - left;
     }
 
-    return value->len == 0;
+    return value->len ? NGX_OK : NGX_DECLINED;
 }
 
 

@@ -7,6 +7,8 @@
 #include "ngx_mapi_module.h"
 
 
+static ngx_int_t ngx_mapi_identify_line(ngx_http_request_t *r,
+    ngx_mapi_ctx_t *ctx, mapi_query_t *query, u_char *text);
 static ngx_int_t ngx_mapi_identify_mailbox(ngx_http_request_t *r,
     ngx_mapi_ctx_t *ctx, mapi_query_t *query, u_char *text);
 static ngx_int_t ngx_mapi_identify_caller(ngx_mapi_ctx_t *ctx, u_char *text);
@@ -25,14 +27,56 @@ static ngx_int_t ngx_mapi_keep_identity(ngx_http_request_t *r,
 ngx_int_t
 ngx_mapi_identify(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
 {
-    u_char        *p, *last;
-    u_char         text[2 * MAPI_IDENTITY_MAX];
-    ngx_uint_t     methods;
-    mapi_query_t   query;
+    u_char        text[2 * MAPI_IDENTITY_MAX];
+    ngx_int_t     rc;
+    mapi_query_t  query;
 
-    /* before anything is refused: an error_page may lead on to a server */
+    /*
+     * Credentials and headers are read even if the request is refused: an
+     * error_page may lead on to a server.  The text of the identity stays on
+     * the stack until it is all known.
+     */
 
     ngx_mapi_read_auth(r, &ctx->auth);
+
+    rc = ngx_mapi_identify_line(r, ctx, &query, text);
+
+    ngx_mapi_locate_warm(r, ctx);
+
+    if (ctx->show > ngx_mapi_show_page
+        && ngx_mapi_debug_note(r, ctx) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (ngx_mapi_read_headers(r, ctx) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    ngx_mapi_locate_warm_again(r, ctx);
+
+    if (ctx->endpoint == mapi_endpoint_health) {
+        return NGX_OK;
+    }
+
+    return ngx_mapi_identify_mailbox(r, ctx, &query, text);
+}
+
+
+/* method, path and query: NGX_OK, or the status to refuse with */
+
+static ngx_int_t
+ngx_mapi_identify_line(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
+    mapi_query_t *query, u_char *text)
+{
+    u_char      *p, *last;
+    ngx_uint_t   methods;
+
+    ngx_memzero(query, sizeof(mapi_query_t));
 
     p = r->unparsed_uri.data;
     last = p + r->unparsed_uri.len;
@@ -59,14 +103,10 @@ ngx_mapi_identify(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
         return NGX_HTTP_NOT_ALLOWED;
     }
 
-    /* the text of the identity stays on the stack until it is all known */
-
-    ngx_memzero(&query, sizeof(mapi_query_t));
-
     if (ctx->endpoint != mapi_endpoint_health && p < last) {
         p++;
 
-        if (mapi_request_query(&query, p, last - p, text) == MAPI_ERROR) {
+        if (mapi_request_query(query, p, last - p, text) == MAPI_ERROR) {
             ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
                           "mapi: client sent a malformed MailboxId or "
                           "smtpAddress, or one of them twice");
@@ -74,32 +114,14 @@ ngx_mapi_identify(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
         }
     }
 
-    ctx->identity = query.identity;
+    ctx->identity = query->identity;
     ctx->rewritten = 0;
-    ctx->source = (query.identity.kind == mapi_identity_guid)
+    ctx->source = (query->identity.kind == mapi_identity_guid)
                   ? ngx_mapi_source_mailbox_id
-                  : (query.identity.kind == mapi_identity_smtp)
+                  : (query->identity.kind == mapi_identity_smtp)
                     ? ngx_mapi_source_smtp_address : ngx_mapi_source_none;
 
-    ngx_mapi_locate_warm(r, ctx);
-
-    if (ctx->show > ngx_mapi_show_page
-        && ngx_mapi_debug_note(r, ctx) != NGX_OK)
-    {
-        return NGX_ERROR;
-    }
-
-    if (ngx_mapi_read_headers(r, ctx) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    ngx_mapi_locate_warm_again(r, ctx);
-
-    if (ctx->endpoint == mapi_endpoint_health) {
-        return NGX_OK;
-    }
-
-    return ngx_mapi_identify_mailbox(r, ctx, &query, text);
+    return NGX_OK;
 }
 
 

@@ -142,6 +142,7 @@ ngx_mapi_take_road(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
                                                 ngx_mapi_module);
     ctx->observe = (mlcf->mode == ngx_mapi_mode_observe);
     ctx->refused = 0;
+    ctx->walked = 0;
     ctx->session_keyed = 0;
     ctx->server = -1;
     ctx->asked = -1;
@@ -328,7 +329,9 @@ ngx_mapi_init(ngx_conf_t *cf)
 
     ngx_mapi_check_workers(cf);
 
+    ngx_mapi_headers_init();
     ngx_mapi_forward_init();
+    ngx_mapi_diagnose_init();
 
     cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
 

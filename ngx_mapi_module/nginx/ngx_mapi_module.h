@@ -392,6 +392,10 @@ typedef struct {
     ngx_mapi_source_e          source;
     ngx_mapi_show_e            show;
     ngx_array_t               *received;       /* see ngx_mapi_debug.h */
+    ngx_str_t                  echo;           /* client-request-id */
+    unsigned                   echoes:1;       /* which is wanted back */
+    unsigned                   claims:1;       /* X-Forwarded-For, -Port sent */
+    unsigned                   walked:1;       /* headers read on this road */
     unsigned                   rewritten:1;    /* by mapi_identity_rule */
     unsigned                   identified:1;
     unsigned                   observe:1;
@@ -513,10 +517,46 @@ ngx_mapi_ctx_t *ngx_mapi_road_ctx(ngx_http_request_t *r,
 ngx_int_t ngx_mapi_identify(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
 
 /*
- * One walk over the request's headers: takes out what only a front end may
- * set and our own cookie, notes what identify needs.  With "observe" nothing
- * is taken out.
+ * Names of headers that are looked for in a whole list.  "list" is in the order
+ * of lengths, which are below 32, and ends with an empty one; the rest is made
+ * of it, once.  "may" is quick to say of most headers that they are none of
+ * these; "each" is a loop over the names as long as the header's, and "like"
+ * compares the first letter behind "X-".
  */
+typedef struct {
+    ngx_str_t                  name;
+    ngx_uint_t                 kind;           /* not 0 */
+} ngx_mapi_name_t;
+
+typedef struct {
+    ngx_mapi_name_t           *list;
+    u_char                     first[32];
+    uint32_t                   ends[32];       /* last letters, by length */
+} ngx_mapi_names_t;
+
+#define ngx_mapi_names(list)  { list, { 0 }, { 0 } }
+
+void ngx_mapi_names_init(ngx_mapi_names_t *names);
+
+#define ngx_mapi_names_may(names, h)                                          \
+    ((h)->key.len - 1 < 31                                                    \
+     && ((names)->ends[(h)->key.len]                                          \
+         & ((uint32_t) 1 << ((h)->key.data[(h)->key.len - 1] & 31))))
+
+#define ngx_mapi_names_each(names, h, n)                                      \
+    for (n = (names)->list + (names)->first[(h)->key.len];                    \
+         (n)->name.len == (h)->key.len;                                       \
+         n++)
+
+#define ngx_mapi_names_like(n, h)                                             \
+    ((((n)->name.data[2] ^ (h)->key.data[2]) & ~0x20) == 0)
+
+/*
+ * One walk over the request's headers: takes out what only a front end may
+ * set and our own cookie, notes what the steps after it need.  With "observe"
+ * nothing is taken out.
+ */
+void ngx_mapi_headers_init(void);
 ngx_int_t ngx_mapi_read_headers(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
 
 /*
@@ -595,6 +635,14 @@ void ngx_mapi_target(ngx_mapi_ctx_t *ctx, ngx_str_t *name);
 ngx_uint_t ngx_mapi_peer_usable(ngx_http_upstream_rr_peer_t *peer,
     ngx_uint_t any);
 
+/* does a peer carry this server's line?  Without a zone it is the same text */
+#define ngx_mapi_peer_is_of(peer, sv)                                         \
+    ((peer)->server.len == (sv)->line.len                                     \
+     && ((peer)->server.data == (sv)->line.data                               \
+         || ngx_memcmp((peer)->server.data, (sv)->line.data,                  \
+                       (sv)->line.len)                                        \
+            == 0))
+
 /* index of the server whose line a peer carries; -1 if none; hint is a guess */
 ngx_int_t ngx_mapi_server_of_peer(ngx_mapi_srv_conf_t *mscf,
     ngx_http_upstream_rr_peer_t *peer, ngx_uint_t hint);
@@ -650,6 +698,9 @@ ngx_int_t ngx_mapi_pin_select(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
 /* 1 if a pin to this server would take the request, though it is full */
 ngx_uint_t ngx_mapi_pin_has(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     ngx_http_upstream_srv_conf_t *us, ngx_int_t server);
+
+/* 1 if this client has, or had, pins anywhere */
+ngx_uint_t ngx_mapi_pin_has_any(ngx_http_request_t *r);
 
 /* the attempt that a link in mscf->requests belongs to */
 ngx_peer_connection_t *ngx_mapi_pin_peer_of(ngx_queue_t *q);
@@ -807,6 +858,7 @@ ngx_int_t ngx_mapi_push_header(ngx_http_request_t *r, ngx_str_t *key,
  * client-request-id, and what must not leave.  "server": it is a server's, not
  * our own.
  */
+void ngx_mapi_diagnose_init(void);
 ngx_int_t ngx_mapi_diagnose(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     ngx_uint_t server);
 

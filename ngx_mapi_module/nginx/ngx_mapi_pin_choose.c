@@ -184,6 +184,13 @@ ngx_mapi_pin_has(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
 }
 
 
+ngx_uint_t
+ngx_mapi_pin_has_any(ngx_http_request_t *r)
+{
+    return ngx_mapi_pin_client(r->connection) != NULL;
+}
+
+
 /* what this request, which has no layer yet, may take; 0: nothing */
 
 static ngx_uint_t
@@ -192,8 +199,7 @@ ngx_mapi_pin_wished(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
 {
     void  *plcf;
 
-    if (!ngx_mapi_pin_eligible(r) || ngx_mapi_pin_client(r->connection) == NULL)
-    {
+    if (!ngx_mapi_pin_eligible(r) || !ngx_mapi_pin_has_any(r)) {
         return 0;
     }
 

@@ -29,10 +29,13 @@ typedef struct {
 } ngx_mapi_select_t;
 
 
+static ngx_int_t ngx_mapi_select_plain(ngx_http_request_t *r,
+    ngx_mapi_ctx_t *ctx, ngx_http_upstream_srv_conf_t *us);
 static void ngx_mapi_select_begin(ngx_mapi_select_t *s, ngx_mapi_ctx_t *ctx,
     ngx_http_upstream_srv_conf_t *us);
 static void ngx_mapi_select_look(ngx_mapi_select_t *s,
     ngx_http_upstream_srv_conf_t *us, ngx_mapi_tried_t *tried);
+static void ngx_mapi_select_say(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
 static void ngx_mapi_select_report(ngx_http_request_t *r,
     ngx_mapi_select_t *s);
 static void ngx_mapi_select_look_group(ngx_mapi_select_t *s,
@@ -71,6 +74,10 @@ ngx_mapi_select(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
 {
     ngx_int_t          n;
     ngx_mapi_select_t  s;
+
+    if (tried == NULL && ngx_mapi_select_plain(r, ctx, us) == NGX_OK) {
+        return NGX_OK;
+    }
 
     ngx_mapi_select_begin(&s, ctx, us);
 
@@ -123,11 +130,102 @@ ngx_mapi_select(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
         return NGX_BUSY;
     }
 
-    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
-                   "mapi: select \"%V\" by %V", &s.servers[n].name,
-                   ngx_mapi_route_name(ctx->route));
+    ngx_mapi_select_say(r, ctx);
 
     return NGX_OK;
+}
+
+
+/*
+ * Nearly always a place is known, its server is in order and there is nothing
+ * else to be thought of: then nobody has to look at all the other servers.  What
+ * is found here is what the rules would find; NGX_DECLINED leaves it to them.
+ */
+
+static ngx_int_t
+ngx_mapi_select_plain(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
+    ngx_http_upstream_srv_conf_t *us)
+{
+    ngx_int_t                      n;
+    ngx_mapi_server_t             *server;
+    ngx_mapi_srv_conf_t           *mscf;
+    ngx_http_upstream_rr_peer_t   *peer;
+    ngx_http_upstream_rr_peers_t  *peers;
+
+    mscf = ctx->mscf;
+
+    n = (ctx->learned >= 0) ? ctx->learned : ctx->located ? ctx->known : -1;
+
+    if (n < 0
+        || mscf->type == ngx_mapi_upstream_none
+        || mscf->all_fail
+        || (mscf->pin && ngx_mapi_pin_has_any(r)))
+    {
+        return NGX_DECLINED;
+    }
+
+    if (mscf->health) {
+        ngx_mapi_health_apply(us);
+    }
+
+    server = mscf->servers.elts;
+    server += n;
+
+    if (ngx_mapi_server_state(server) != mapi_server_active) {
+        return NGX_DECLINED;
+    }
+
+    for (peers = us->peer.data; peers; peers = peers->next) {
+
+        ngx_http_upstream_rr_peers_rlock(peers);
+
+        for (peer = peers->peer; peer; peer = peer->next) {
+            if (ngx_mapi_peer_is_of(peer, server)
+                && ngx_mapi_peer_usable(peer, 0))
+            {
+                break;
+            }
+        }
+
+        ngx_http_upstream_rr_peers_unlock(peers);
+
+        if (peer) {
+            break;
+        }
+    }
+
+    if (peers == NULL) {
+        return NGX_DECLINED;
+    }
+
+    ctx->route = (ctx->learned >= 0) ? ngx_mapi_route_learned
+                                     : ngx_mapi_route_directory;
+    ctx->reason = (ctx->learned >= 0) ? ngx_mapi_reason_learned
+                                      : ngx_mapi_reason_mounted;
+    ctx->preferred = n;
+    ctx->last_resort = 0;
+    ctx->server = n;
+
+    ngx_mapi_select_say(r, ctx);
+
+    return NGX_OK;
+}
+
+
+/* to the debugging log */
+
+static void
+ngx_mapi_select_say(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
+{
+#if (NGX_DEBUG)
+    ngx_str_t  name;
+
+    ngx_mapi_target(ctx, &name);
+
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "mapi: select \"%V\" by %V", &name,
+                   ngx_mapi_route_name(ctx->route));
+#endif
 }
 
 
@@ -403,11 +501,7 @@ ngx_mapi_server_of_peer(ngx_mapi_srv_conf_t *mscf,
             hint = 0;
         }
 
-        if (server[hint].line.len == peer->server.len
-            && ngx_memcmp(server[hint].line.data, peer->server.data,
-                          peer->server.len)
-               == 0)
-        {
+        if (ngx_mapi_peer_is_of(peer, &server[hint])) {
             return hint;
         }
     }
