@@ -140,10 +140,6 @@ ngx_mapi_diagnose_kind(ngx_table_elt_t *h)
 {
     ngx_mapi_name_t  *name;
 
-    if (!ngx_mapi_names_may(&ngx_mapi_diagnose_names, h)) {
-        return 0;
-    }
-
     ngx_mapi_names_each(&ngx_mapi_diagnose_names, h, name) {
         if (ngx_mapi_names_like(name, h)
             && (ngx_memcmp(name->name.data, h->key.data, h->key.len) == 0
@@ -172,7 +168,9 @@ ngx_mapi_diagnose_look(ngx_list_t *headers)
         h = part->elts;
 
         for (i = 0; i < part->nelts; i++) {
-            seen |= ngx_mapi_diagnose_kind(&h[i]);
+            if (ngx_mapi_names_may(&ngx_mapi_diagnose_names, &h[i])) {
+                seen |= ngx_mapi_diagnose_kind(&h[i]);
+            }
         }
     }
 
@@ -192,7 +190,9 @@ ngx_mapi_diagnose_drop(ngx_list_t *headers, ngx_uint_t kinds)
         h = part->elts;
 
         for (i = 0; i < part->nelts; i++) {
-            if (ngx_mapi_diagnose_kind(&h[i]) & kinds) {
+            if (ngx_mapi_names_may(&ngx_mapi_diagnose_names, &h[i])
+                && (ngx_mapi_diagnose_kind(&h[i]) & kinds))
+            {
                 h[i].hash = 0;
             }
         }

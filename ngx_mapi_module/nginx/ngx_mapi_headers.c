@@ -80,6 +80,17 @@ static void ngx_mapi_note_cookie(ngx_mapi_ctx_t *ctx, u_char *p, u_char *end);
 static ngx_str_t *ngx_mapi_find_header(ngx_list_part_t *part, char *name);
 
 
+/* is a header worth a second look?  Most are not */
+
+#define ngx_mapi_header_may_prefix(h)                                         \
+    ((h)->key.len >= sizeof("x-beserver") - 1                                 \
+     && ((h)->key.data[2] | 0x20) == 'b')
+
+#define ngx_mapi_header_may(h)                                                \
+    (ngx_mapi_names_may(&ngx_mapi_request_names, h)                           \
+     || ngx_mapi_header_may_prefix(h))
+
+
 /* "_" means "-" only where a server could be deceived by it */
 
 #define ngx_mapi_header_is_literal(h)                                         \
@@ -129,39 +140,52 @@ ngx_mapi_read_headers(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
 
     prev = NULL;
     part = &r->headers_in.headers.part;
+    i = 0;
 
-    for (i = 0; part; i++) {
+    while (part) {
 
-        if (i >= part->nelts) {
-            prev = part;
-            part = part->next;
-            i = (ngx_uint_t) -1;
-            continue;
+        h = part->elts;
+        kind = ngx_mapi_header_none;
+
+        for ( /* void */ ; i < part->nelts; i++) {
+
+            if (ngx_mapi_header_may(&h[i])) {
+                kind = ngx_mapi_header_kind(&h[i]);
+
+                if (kind != ngx_mapi_header_none) {
+                    break;
+                }
+            }
         }
-
-        h = (ngx_table_elt_t *) part->elts + i;
-
-        kind = ngx_mapi_header_kind(h);
 
         if (kind == ngx_mapi_header_none) {
+            prev = part;
+            part = part->next;
+            i = 0;
             continue;
         }
 
-        rc = ngx_mapi_note_header(r, ctx, h, kind);
+        rc = ngx_mapi_note_header(r, ctx, &h[i], kind);
 
         if (rc == NGX_ERROR) {
             return NGX_ERROR;
         }
 
         if (rc == NGX_OK || ctx->observe) {
+            i++;
             continue;
         }
 
         ngx_log_debug1(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
-                       "mapi: request header \"%V\" removed", &h->key);
+                       "mapi: request header \"%V\" removed", &h[i].key);
 
         /* nor is it there for variables that go by a slot, as $http_cookie */
-        h->hash = 0;
+        h[i].hash = 0;
+
+        /*
+         * What followed the header is the next part now, or nothing; if the
+         * part went with its only header, part is the next one.
+         */
 
         rc = ngx_mapi_unlink_header(r, &part, prev, i);
 
@@ -170,12 +194,8 @@ ngx_mapi_read_headers(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
         }
 
         if (rc == NGX_DONE) {
-            /* the part went with its only header, part is the next one */
-            i = (ngx_uint_t) -1;
-            continue;
+            i = 0;
         }
-
-        /* what followed the header is now the next part, or nothing */
     }
 
     return NGX_OK;
@@ -199,10 +219,8 @@ ngx_mapi_header_kind(ngx_table_elt_t *h)
         }
     }
 
-    if (h->key.len >= sizeof("x-beserver") - 1
-        && h->lowcase_key[0] == 'x'
-        && h->lowcase_key[2] == 'b')
-    {
+    if (ngx_mapi_header_may_prefix(h)) {
+
         for (prefix = ngx_mapi_front_end_prefixes; prefix->len; prefix++) {
             if (h->key.len >= prefix->len && ngx_mapi_header_is(h, prefix)) {
                 return ngx_mapi_header_front_end;
