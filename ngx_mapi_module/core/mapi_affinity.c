@@ -30,7 +30,7 @@
 #define MAPI_AFFINITY_SKEW     300     /* seconds a node's clock may be ahead */
 #define MAPI_AFFINITY_DAYS     8       /* ciphers a key, at most */
 
-#define MAPI_AFFINITY_SLOTS    8192    /* values remembered, some 3 MB */
+#define MAPI_AFFINITY_SLOTS    16384   /* values remembered, some 6 MB */
 #define MAPI_AFFINITY_NAME_MAX 64      /* longer names are not remembered */
 
 #define MAPI_AFFINITY_HEAD     3
@@ -455,7 +455,10 @@ mapi_affinity_is_current(const mapi_affinity_keys_t *k, uint32_t now,
 }
 
 
-/* a value ends with its tag, whose bits are as good as random */
+/*
+ * The first of the two slots where a value may be.  It ends with its tag, whose
+ * bits are as good as random.
+ */
 static mapi_affinity_slot_t *
 mapi_affinity_slot(mapi_affinity_keys_t *k, const unsigned char *value,
     size_t len)
@@ -465,7 +468,7 @@ mapi_affinity_slot(mapi_affinity_keys_t *k, const unsigned char *value,
     bits = mapi_affinity_read(value + len - 8, 8);
     bits *= 0x9e3779b97f4a7c15ULL;
 
-    return &k->slots[(bits >> 32) % MAPI_AFFINITY_SLOTS];
+    return &k->slots[(bits >> 32) % MAPI_AFFINITY_SLOTS & ~(uint64_t) 1];
 }
 
 
@@ -480,7 +483,10 @@ mapi_affinity_remember(mapi_affinity_keys_t *k, const mapi_str_t *upstream,
         return;
     }
 
+    /* the latest in front; what stood there may be asked for once more */
+
     slot = mapi_affinity_slot(k, value, len);
+    slot[1] = slot[0];
 
     slot->day = day;
     slot->key = (uint16_t) key;
@@ -497,6 +503,32 @@ mapi_affinity_remember(mapi_affinity_keys_t *k, const mapi_str_t *upstream,
 }
 
 
+/* compares to the end, eight bytes at a time; len is above 8 */
+static int
+mapi_affinity_same(const unsigned char *a, const unsigned char *b, size_t len)
+{
+    size_t    i;
+    uint64_t  x, y, differs;
+
+    differs = 0;
+
+    for (i = 0; i < len; i += 8) {
+
+        /* the last eight overlap those before */
+
+        if (i > len - 8) {
+            i = len - 8;
+        }
+
+        memcpy(&x, a + i, 8);
+        memcpy(&y, b + i, 8);
+        differs |= x ^ y;
+    }
+
+    return differs == 0;
+}
+
+
 /*
  * NULL if it is not remembered.  Whoever guesses a value learns nothing from
  * the time this takes: bytes are compared to the end.
@@ -505,20 +537,24 @@ static const mapi_affinity_slot_t *
 mapi_affinity_recall(mapi_affinity_keys_t *k, const mapi_str_t *upstream,
     const mapi_str_t *value)
 {
+    unsigned               i;
     mapi_affinity_slot_t  *slot;
 
     slot = mapi_affinity_slot(k, value->data, value->len);
 
-    if (slot->len != value->len
-        || slot->upstream_len != upstream->len
-        || CRYPTO_memcmp(slot->value, value->data, value->len) != 0
-        || (upstream->len
-            && memcmp(slot->upstream, upstream->data, upstream->len) != 0))
-    {
-        return NULL;
+    for (i = 0; i < 2; i++, slot++) {
+
+        if (slot->len == value->len
+            && slot->upstream_len == upstream->len
+            && mapi_affinity_same(slot->value, value->data, value->len)
+            && (upstream->len == 0
+                || memcmp(slot->upstream, upstream->data, upstream->len) == 0))
+        {
+            return slot;
+        }
     }
 
-    return slot;
+    return NULL;
 }
 
 

@@ -10,6 +10,8 @@
 static char *ngx_mapi_set(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 static char *ngx_mapi_set_enum(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+static ngx_int_t ngx_mapi_merge_cookie_tail(ngx_conf_t *cf,
+    ngx_mapi_loc_conf_t *prev, ngx_mapi_loc_conf_t *conf);
 static char *ngx_mapi_merge_server_name(ngx_conf_t *cf,
     ngx_mapi_loc_conf_t *prev, ngx_mapi_loc_conf_t *conf);
 static char *ngx_mapi_merge_road(ngx_conf_t *cf, ngx_mapi_loc_conf_t *conf);
@@ -414,6 +416,10 @@ ngx_mapi_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
         }
     }
 
+    if (ngx_mapi_merge_cookie_tail(cf, prev, conf) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
     if (conf->rules == NULL) {
         conf->rules = prev->rules;
     }
@@ -448,6 +454,38 @@ ngx_mapi_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     }
 
     return NGX_CONF_OK;
+}
+
+
+/* written once: every answer has the same attributes */
+
+static ngx_int_t
+ngx_mapi_merge_cookie_tail(ngx_conf_t *cf, ngx_mapi_loc_conf_t *prev,
+    ngx_mapi_loc_conf_t *conf)
+{
+    u_char  *p;
+
+    if (prev->cookie_tail.len
+        && prev->cookie_path.data == conf->cookie_path.data
+        && prev->cookie_lifetime == conf->cookie_lifetime)
+    {
+        conf->cookie_tail = prev->cookie_tail;
+        return NGX_OK;
+    }
+
+    p = ngx_pnalloc(cf->pool, sizeof("; Max-Age=; Path=; HttpOnly") - 1
+                              + NGX_TIME_T_LEN + conf->cookie_path.len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    conf->cookie_tail.data = p;
+    conf->cookie_tail.len = ngx_sprintf(p, "; Max-Age=%T; Path=%V; HttpOnly",
+                                        conf->cookie_lifetime,
+                                        &conf->cookie_path)
+                            - p;
+
+    return NGX_OK;
 }
 
 

@@ -146,6 +146,7 @@ ngx_mapi_take_road(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     ctx->session_keyed = 0;
     ctx->server = -1;
     ctx->asked = -1;
+    ctx->named = -1;
     ctx->bound = 0;
     ctx->cas_error = NULL;
     ctx->reason = ngx_mapi_reason_none;

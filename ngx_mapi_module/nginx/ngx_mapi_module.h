@@ -348,6 +348,7 @@ struct ngx_mapi_loc_conf_s {
     ngx_str_t                  cookie_name;
     ngx_str_t                  cookie_path;
     time_t                     cookie_lifetime;
+    ngx_str_t                  cookie_tail;   /* behind the value */
 
     ngx_str_t                  server_name;   /* mapi_server_name */
     ngx_str_t                  short_name;    /* its first part, upper case */
@@ -425,6 +426,7 @@ typedef struct {
     ngx_uint_t                 bound;          /* to the server: or nobody */
     char                      *cas_error;      /* of a 503, or NULL */
     mapi_affinity_t           *affinity;       /* opened cookie, or NULL */
+    ngx_int_t                  named;          /* by its first entry, or -1 */
 
     /* annotate, record */
     mapi_session_key_t         session;
@@ -762,6 +764,8 @@ void ngx_mapi_health_offers(ngx_http_upstream_srv_conf_t *us, ngx_str_t *name);
  * named for this mailbox when it came, -1 if none; seals the answer's.
  */
 void ngx_mapi_affinity_read(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
+ngx_int_t ngx_mapi_affinity_named(ngx_http_request_t *r,
+    ngx_mapi_ctx_t *ctx);
 ngx_int_t ngx_mapi_affinity_server(ngx_mapi_ctx_t *ctx,
     mapi_affinity_t *affinity, uint32_t *expires);
 ngx_int_t ngx_mapi_affinity_look(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,

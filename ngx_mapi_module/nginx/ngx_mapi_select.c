@@ -630,13 +630,7 @@ ngx_mapi_select_affinity(ngx_http_request_t *r, ngx_mapi_select_t *s)
         return -1;
     }
 
-    ngx_mapi_affinity_read(r, s->ctx);
-
-    if (s->ctx->affinity == NULL) {
-        return -1;
-    }
-
-    n = ngx_mapi_affinity_server(s->ctx, s->ctx->affinity, NULL);
+    n = ngx_mapi_affinity_named(r, s->ctx);
 
     if (n >= 0
         && ngx_mapi_select_fit(s, n)

@@ -11,6 +11,8 @@
 
 static ngx_int_t ngx_mapi_affinity_open(ngx_http_request_t *r,
     ngx_mapi_ctx_t *ctx, mapi_affinity_t *affinity);
+static ngx_int_t ngx_mapi_affinity_entry_server(ngx_mapi_ctx_t *ctx,
+    mapi_affinity_t *affinity, const mapi_affinity_entry_t *entry);
 static mapi_affinity_keys_t *ngx_mapi_affinity_keys(ngx_http_request_t *r);
 static ngx_uint_t ngx_mapi_affinity_wanted(ngx_http_request_t *r,
     ngx_mapi_ctx_t *ctx);
@@ -80,15 +82,44 @@ ngx_mapi_affinity_open(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
 }
 
 
-/* the server that a cookie's entry for this mailbox names, -1 if none */
+/* the server that the request's cookie names for this mailbox, -1 if none */
+
+ngx_int_t
+ngx_mapi_affinity_named(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
+{
+    ngx_int_t                     n;
+    mapi_affinity_t              *affinity;
+    const mapi_affinity_entry_t  *entry;
+
+    ctx->named = -1;
+
+    ngx_mapi_affinity_read(r, ctx);
+
+    affinity = ctx->affinity;
+
+    if (affinity == NULL) {
+        return -1;
+    }
+
+    entry = mapi_affinity_find(affinity, &ctx->identity.text);
+
+    n = entry ? ngx_mapi_affinity_entry_server(ctx, affinity, entry) : -1;
+
+    if (entry == &affinity->entries[0]) {
+        ctx->named = n;
+    }
+
+    return n;
+}
+
+
+/* the same of any cookie, with the time at which that ends */
 
 ngx_int_t
 ngx_mapi_affinity_server(ngx_mapi_ctx_t *ctx, mapi_affinity_t *affinity,
     uint32_t *expires)
 {
-    ngx_uint_t                    i;
-    mapi_str_t                    name;
-    ngx_mapi_server_t            *servers;
+    ngx_int_t                     n;
     const mapi_affinity_entry_t  *entry;
 
     entry = mapi_affinity_find(affinity, &ctx->identity.text);
@@ -96,6 +127,24 @@ ngx_mapi_affinity_server(ngx_mapi_ctx_t *ctx, mapi_affinity_t *affinity,
     if (entry == NULL) {
         return -1;
     }
+
+    n = ngx_mapi_affinity_entry_server(ctx, affinity, entry);
+
+    if (n >= 0 && expires) {
+        *expires = entry->expires;
+    }
+
+    return n;
+}
+
+
+static ngx_int_t
+ngx_mapi_affinity_entry_server(ngx_mapi_ctx_t *ctx, mapi_affinity_t *affinity,
+    const mapi_affinity_entry_t *entry)
+{
+    ngx_uint_t          i;
+    mapi_str_t          name;
+    ngx_mapi_server_t  *servers;
 
     servers = ctx->mscf->servers.elts;
 
@@ -105,11 +154,6 @@ ngx_mapi_affinity_server(ngx_mapi_ctx_t *ctx, mapi_affinity_t *affinity,
         name.data = servers[i].name.data;
 
         if (mapi_affinity_is_server(affinity, entry, &name)) {
-
-            if (expires) {
-                *expires = entry->expires;
-            }
-
             return i;
         }
     }
@@ -161,9 +205,8 @@ ngx_mapi_affinity_write(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
         return NGX_OK;
     }
 
-    len = mlcf->cookie_name.len + 1 + sealed.len
-          + sizeof("; Max-Age=; Path=; HttpOnly; Secure") - 1
-          + NGX_TIME_T_LEN + mlcf->cookie_path.len;
+    len = mlcf->cookie_name.len + 1 + sealed.len + mlcf->cookie_tail.len
+          + sizeof("; Secure") - 1;
 
     p = ngx_pnalloc(r->pool, len);
     if (p == NULL) {
@@ -184,8 +227,7 @@ ngx_mapi_affinity_write(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
     p = ngx_cpymem(p, mlcf->cookie_name.data, mlcf->cookie_name.len);
     *p++ = '=';
     p = ngx_cpymem(p, sealed.data, sealed.len);
-    p = ngx_sprintf(p, "; Max-Age=%T; Path=%V; HttpOnly",
-                    mlcf->cookie_lifetime, &mlcf->cookie_path);
+    p = ngx_cpymem(p, mlcf->cookie_tail.data, mlcf->cookie_tail.len);
 
 #if (NGX_HTTP_SSL)
     if (r->connection->ssl) {
@@ -252,6 +294,22 @@ ngx_mapi_affinity_seal(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     mapi_affinity_t        fresh, *affinity;
     mapi_affinity_keys_t  *keys;
 
+    step = ngx_max(ctx->mlcf->cookie_lifetime / 16, 1);
+    expires = ngx_time() + ctx->mlcf->cookie_lifetime + step - 1;
+    expires -= expires % step;
+
+    affinity = ctx->affinity;
+
+    /* as nearly always: the cookie that came says all this */
+
+    if (affinity && affinity->current
+        && ctx->named == ctx->server
+        && affinity->entries[0].expires == (uint32_t) expires)
+    {
+        *sealed = ctx->cookie;
+        return NGX_OK;
+    }
+
     keys = ngx_mapi_affinity_keys(r);
     if (keys == NULL) {
         return NGX_DECLINED;
@@ -270,10 +328,6 @@ ngx_mapi_affinity_seal(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
 
     server.len = target.len;
     server.data = target.data;
-
-    step = ngx_max(ctx->mlcf->cookie_lifetime / 16, 1);
-    expires = ngx_time() + ctx->mlcf->cookie_lifetime + step - 1;
-    expires -= expires % step;
 
     rc = mapi_affinity_put(affinity, &ctx->identity.text, &server,
                            (uint32_t) expires);

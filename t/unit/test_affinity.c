@@ -798,6 +798,61 @@ test_remembered(void **state)
 }
 
 
+/* more than can be remembered, so that they share their places */
+
+#define VALUES  40000
+
+static void
+test_many_remembered(void **state)
+{
+    unsigned                i, n;
+    char                    name[32];
+    mapi_str_t              value, identity, server;
+    mapi_affinity_t         a;
+    unsigned char          *p;
+    size_t                 *lens;
+    mapi_affinity_keys_t   *k;
+
+    k = keys(0, 1, LIFETIME);
+    server = unit_str("ex1.corp.example");
+    p = malloc(VALUES * MAPI_AFFINITY_VALUE_MAX);
+    lens = malloc(VALUES * sizeof(size_t));
+    assert_non_null(p);
+    assert_non_null(lens);
+
+    for (i = 0; i < VALUES; i++) {
+        snprintf(name, sizeof(name), "user%u@corp.example", i);
+        identity = unit_str(name);
+
+        memset(&a, 0, sizeof(a));
+        assert_int_equal(mapi_affinity_put(&a, &identity, &server, NOW + 60),
+                         MAPI_OK);
+
+        lens[i] = mapi_affinity_seal(k, NOW, &upstream, &a,
+                                     p + i * MAPI_AFFINITY_VALUE_MAX);
+        assert_true(lens[i] > 0);
+    }
+
+    for (n = 0; n < 2 * VALUES; n++) {
+        i = (n * 7919u) % VALUES;
+
+        snprintf(name, sizeof(name), "user%u@corp.example", i);
+        identity = unit_str(name);
+        value.data = p + i * MAPI_AFFINITY_VALUE_MAX;
+        value.len = lens[i];
+
+        assert_int_equal(mapi_affinity_open(k, NOW, &upstream, &value, &a),
+                         MAPI_OK);
+        assert_int_equal(a.n, 1);
+        assert_non_null(mapi_affinity_find(&a, &identity));
+    }
+
+    free(lens);
+    free(p);
+    mapi_affinity_keys_destroy(k);
+}
+
+
 int
 main(void)
 {
@@ -816,7 +871,8 @@ main(void)
         cmocka_unit_test(test_key_parse),
         cmocka_unit_test(test_create),
         cmocka_unit_test(test_current),
-        cmocka_unit_test(test_remembered)
+        cmocka_unit_test(test_remembered),
+        cmocka_unit_test(test_many_remembered)
     };
 
     return cmocka_run_group_tests_name("affinity", tests, setup, NULL);
