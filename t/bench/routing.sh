@@ -3,12 +3,15 @@
 # Worker CPU per request of the mapi balancer, side by side with stock nginx
 # and HAProxy: "./build.sh bench routing", explained in docs/benchmarks.md.
 #
-#   BENCH_ROUNDS     rounds that are measured (default 9)
+#   BENCH_ROUNDS     rounds that are measured (default 6)
 #   BENCH_SECONDS    of load for each variant in each of them (default 2)
 #   BENCH_TURN       seconds until the next variant has its turn (default 0.03)
 #   BENCH_MAILBOXES  in the directory (default 1000000)
+#   BENCH_ASKED      of them asked for (default 40000)
 #   BENCH_ONLY       variants to compare with stock, of: buffered hash
-#                    directory cookie zone everything access log haproxy
+#                    directory unseen cookie headers zone everything access log
+#                    haproxy; and, with TLS on both sides, tls-stock tls-hash
+#                    tls-directory tls-cookie tls-everything tls-haproxy
 #                    (default all but access and log, which log.sh measures)
 #   BENCH_INSTRUCTIONS=no   does not count instructions
 #   BENCH_KEEP       a folder that gets the files of callgrind and perf
@@ -21,16 +24,20 @@ RUN=$MAPI_RUN/$BENCH
 # shellcheck source=/dev/null
 . "$(dirname "${BASH_SOURCE[0]}")/../lib/bench.sh"
 
-ROUNDS=${BENCH_ROUNDS:-9}
+ROUNDS=${BENCH_ROUNDS:-6}
 SECONDS_EACH=${BENCH_SECONDS:-2}
 TURN=${BENCH_TURN:-0.03}
 MAILBOXES=${BENCH_MAILBOXES:-1000000}
-VARIANTS="stock ${BENCH_ONLY:-buffered hash directory cookie zone everything haproxy}"
-ASKED=200000    # mailboxes of the directory, for wrk to start fast
+VARIANTS="stock ${BENCH_ONLY:-buffered hash directory unseen cookie headers zone
+    everything haproxy tls-stock tls-hash tls-directory tls-cookie
+    tls-everything tls-haproxy}"
+ASKED=${BENCH_ASKED:-40000}
+UNSEEN=400000
 COOKIES=5000
 CONNECTIONS=64
 
-read -ra EACH <<< "$VARIANTS"
+# shellcheck disable=SC2206
+EACH=($VARIANTS)
 ROUND=$((SECONDS_EACH * ${#EACH[@]}))
 
 export BENCH_TEMPLATE=$HERE/routing-request.txt
@@ -38,19 +45,38 @@ export BENCH_TEMPLATE=$HERE/routing-request.txt
 
 port_of()
 {
-    case $1 in
-        stock)     echo "$STOCK" ;;
-        buffered)  echo "$BUFFERED" ;;
-        hash)      echo "$HASH" ;;
-        directory) echo "$DIRECTORY" ;;
-        cookie)    echo "$COOKIE" ;;
-        zone)      echo "$ZONE" ;;
-        everything) echo "$EVERYTHING" ;;
-        access)    echo "$ACCESS" ;;
-        log)       echo "$LOG" ;;
-        haproxy)   echo "$HAPROXY" ;;
-        *)         die "unknown variant \"$1\"" ;;
-    esac
+    echo "${PORTS[$1]}"
+}
+
+
+# what a variant does: its name without "tls-"
+
+kind_of()
+{
+    echo "${1#tls-}"
+}
+
+
+has_tls()
+{
+    [ "$(kind_of "$1")" != "$1" ]
+}
+
+
+has_variant()
+{
+    case " ${EACH[*]} " in *" $1 "*) return 0 ;; *) return 1 ;; esac
+}
+
+
+# for both sides: the name that clients use, and the servers', as Exchange has it
+
+make_certificate()
+{
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes \
+        -days 30 -subj /CN=mail.example.com \
+        -addext subjectAltName=DNS:mail.example.com \
+        -keyout "$RUN/tls.key" -out "$RUN/tls.crt" 2> "$RUN/openssl"
 }
 
 
@@ -58,7 +84,7 @@ port_of()
 
 backend_conf()
 {
-    nginx_conf "" "$RUN/backend"
+    nginx_conf "" "$RUN/backend" 16384
 
     cat << CONF
     map \$server_addr \$name {
@@ -71,6 +97,12 @@ backend_conf()
         listen 127.0.0.11:$BACKEND;
         listen 127.0.0.12:$BACKEND;
         listen 127.0.0.13:$BACKEND;
+        listen 127.0.0.11:$BACKEND_TLS ssl;
+        listen 127.0.0.12:$BACKEND_TLS ssl;
+        listen 127.0.0.13:$BACKEND_TLS ssl;
+
+        ssl_certificate $RUN/tls.crt;
+        ssl_certificate_key $RUN/tls.key;
 
         add_header Cache-Control private;
         add_header X-RequestType \$http_x_requesttype;
@@ -96,12 +128,28 @@ CONF
 
 proxy_conf()  # variant, port, folder
 {
-    local buffering=off http= lines= location= upstream= modules=
+    local buffering=off http= kind lines= location= upstream= modules=
+    local port=$BACKEND tls=
 
-    case $1 in
+    kind=$(kind_of "$1")
+
+    if has_tls "$1"; then
+        tls=$RUN/tls
+        port=$BACKEND_TLS
+    fi
+
+    case $kind in
         buffered)  buffering=on ;;
         hash)      upstream="hash \$arg_MailboxId consistent;" ;;
-        directory) http="mapi_directory $RUN/lmdb;" ;;
+
+        # stock nginx passes headers as they are: so do these, and what ours
+        # cost is another variant
+
+        directory|unseen)
+                   http="mapi_directory $RUN/lmdb;"
+                   lines="mapi_headers off; mapi_forwarded_for off;" ;;
+
+        headers)   http="mapi_directory $RUN/lmdb;" ;;
 
         # what an administrator would want to know without a log of our own
 
@@ -128,11 +176,12 @@ proxy_conf()  # variant, port, folder
         # last answer's: a lifetime so long that both are the same
 
         cookie)    http="mapi_affinity_key $RUN/key;
-    mapi_affinity_cookie MapiAffinity lifetime=8h;" ;;
+    mapi_affinity_cookie MapiAffinity lifetime=8h;"
+                   lines="mapi_headers off; mapi_forwarded_for off;" ;;
     esac
 
-    case $1 in
-        directory|cookie|zone|everything|access|log)
+    case $kind in
+        directory|unseen|cookie|headers|zone|everything|access|log)
             modules=$(printf '%s\n' "$MAPI_MODULES" \
                       | grep -v mailbox_module || true)
             upstream="mapi;"
@@ -146,32 +195,41 @@ proxy_conf()  # variant, port, folder
 
     upstream mailbox {
         $upstream
-        server 127.0.0.11:$BACKEND;
-        server 127.0.0.12:$BACKEND;
-        server 127.0.0.13:$BACKEND;
+        server 127.0.0.11:$port;
+        server 127.0.0.12:$port;
+        server 127.0.0.13:$port;
         keepalive 256;
         keepalive_requests 1000000000;
     }
 
 CONF
 
-    front_conf "$2" mailbox "$location" "$buffering"
+    front_conf "$2" mailbox "$location" "$buffering" "$tls"
     echo "}"
 }
 
 
-haproxy_conf()
+haproxy_conf()  # variant
 {
+    local bind= port=$BACKEND server=
+
+    if has_tls "$1"; then
+        cat "$RUN/tls.crt" "$RUN/tls.key" > "$RUN/tls.pem"
+        bind="ssl crt $RUN/tls.pem"
+        server="ssl verify required ca-file $RUN/tls.crt sni str(mail.example.com)"
+        port=$BACKEND_TLS
+    fi
+
     haproxy_head 4096 always
 
     cat << CONF
 listen mapi
-    bind 127.0.0.1:$HAPROXY
+    bind 127.0.0.1:$(port_of "$1") $bind
     balance roundrobin
     cookie SRV insert indirect nocache
-    server ex1 127.0.0.11:$BACKEND cookie ex1
-    server ex2 127.0.0.12:$BACKEND cookie ex2
-    server ex3 127.0.0.13:$BACKEND cookie ex3
+    server ex1 127.0.0.11:$port cookie ex1 $server
+    server ex2 127.0.0.12:$port cookie ex2 $server
+    server ex3 127.0.0.13:$port cookie ex3 $server
 CONF
 }
 
@@ -187,7 +245,9 @@ make_directory()
     python3 -c 'import csv, sys
 for row in csv.DictReader(open(sys.argv[1], encoding="utf-8-sig")):
     print(row["ExchangeGuid"])' "$csv/mailboxes.csv" \
-        | shuf -n "$ASKED" > "$RUN/known"
+        | shuf -n "$((ASKED + UNSEEN))" > "$RUN/mailboxes"
+    head -n "$ASKED" "$RUN/mailboxes" > "$RUN/known"
+    tail -n "+$((ASKED + 1))" "$RUN/mailboxes" > "$RUN/unseen-keys"
 
     say "$MAILBOXES mailboxes: import"
     mkdir "$RUN/lmdb"
@@ -207,8 +267,8 @@ prepare_variant()
 {
     mkdir "$RUN/$1"
 
-    if [ "$1" = haproxy ]; then
-        haproxy_conf > "$RUN/haproxy/haproxy.cfg"
+    if [ "$(kind_of "$1")" = haproxy ]; then
+        haproxy_conf "$1" > "$RUN/$1/haproxy.cfg"
     else
         proxy_conf "$1" "$(port_of "$1")" "$RUN/$1" > "$RUN/$1/nginx.conf"
     fi
@@ -229,22 +289,26 @@ for i in range(int(sys.argv[1])): print(uuid.uuid4())' \
         cp "$RUN/unknown" "$RUN/known"
     fi
 
-    for i in $VARIANTS; do
+    for i in "${EACH[@]}"; do
         KEYS[$i]=$RUN/known
     done
 
-    if [ -n "${WORKER[cookie]:-}" ]; then
-        say "cookie: $COOKIES first answers"
-        python3 "$HERE/routing-client.py" "$COOKIE" "$RUN/unknown" \
-            "$COOKIES" --save "$RUN/cookies" >&2
-        KEYS[cookie]=$RUN/cookies
+    if has_variant unseen; then
+        KEYS[unseen]=$RUN/unseen-keys
     fi
 
-    if [ -n "${WORKER[haproxy]:-}" ]; then
-        awk '{ print $1 " SRV=ex" NR % 3 + 1 }' "$RUN/unknown" \
-            > "$RUN/haproxy/keys"
-        KEYS[haproxy]=$RUN/haproxy/keys
+    if has_variant cookie; then
+        say "cookie: $COOKIES first answers"
+        python3 "$HERE/routing-client.py" "$(port_of cookie)" "$RUN/unknown" \
+            "$COOKIES" --save "$RUN/cookies" >&2
+        KEYS[cookie]=$RUN/cookies
+        KEYS[tls-cookie]=$RUN/cookies
     fi
+
+    awk '{ print $1 " SRV=ex" NR % 3 + 1 }' "$RUN/unknown" \
+        > "$RUN/haproxy-keys"
+    KEYS[haproxy]=$RUN/haproxy-keys
+    KEYS[tls-haproxy]=$RUN/haproxy-keys
 }
 
 
@@ -255,23 +319,24 @@ check_routes()
 {
     local mailbox expected got server
 
-    if [ -n "${WORKER[directory]:-}" ]; then
+    if has_variant directory; then
         for mailbox in $(shuf -n 20 "$RUN/known"); do
             expected=$("$MAPI_BUILD/mapi-directory" -d "$RUN/lmdb" \
                        lookup "$mailbox" | sed -n 's/^server: *//p')
             expected=${expected%%.*}
             echo "$mailbox" > "$RUN/one"
-            got=$(python3 "$HERE/routing-client.py" "$DIRECTORY" "$RUN/one" 1)
+            got=$(python3 "$HERE/routing-client.py" "$(port_of directory)" \
+                  "$RUN/one" 1)
             [ "${got%=1}" = "${expected^^}" ] \
                 || die "mailbox $mailbox is on $expected, but reached $got"
         done
         say "directory: 20 mailboxes of 20 reach their servers"
     fi
 
-    if [ -n "${WORKER[cookie]:-}" ]; then
+    if has_variant cookie; then
         shuf -n 300 "$RUN/cookies" > "$RUN/some"
-        got=$(python3 "$HERE/routing-client.py" "$COOKIE" "$RUN/some" 300 \
-              --save "$RUN/again")
+        got=$(python3 "$HERE/routing-client.py" "$(port_of cookie)" \
+              "$RUN/some" 300 --save "$RUN/again")
         say "cookie: 300 mailboxes with cookies reach $got"
     fi
 }
@@ -283,7 +348,7 @@ check_rows()
 {
     local asked rows
 
-    [ -n "${WORKER[log]:-}" ] || return 0
+    has_variant log || return 0
 
     stop_variant log
 
@@ -298,15 +363,37 @@ check_rows()
 }
 
 
-# start_load VARIANT SEED: wrk against a variant, stopped before it begins
+# start_load VARIANT SEED [EACH]: wrk against a variant
 
 start_load()
 {
-    BENCH_KEYS=${KEYS[$1]} BENCH_SEED=$2 \
+    local scheme=http
+
+    if has_tls "$1"; then scheme=https; fi
+
+    BENCH_KEYS=${KEYS[$1]} BENCH_SEED=$2 BENCH_EACH=${3:-} \
         $ON_CORE wrk -t 1 -c $CONNECTIONS -d "${ROUND}s" --timeout 60s \
-            -s "$HERE/routing.lua" "http://127.0.0.1:$(port_of "$1")" \
+            -s "$HERE/routing.lua" "$scheme://127.0.0.1:$(port_of "$1")" \
         > "$RUN/wrk.$1" 2>&1 &
     LOADS[$1]=$!
+}
+
+
+# As after some minutes of work: everybody has been asked for once, but in
+# "unseen", where hardly anybody ever is again.
+
+warm_up()
+{
+    local variant
+
+    for variant in "${EACH[@]}"; do
+        if [ "$variant" = unseen ]; then continue; fi
+
+        start_load "$variant" 1 yes
+        wait "${LOADS[$variant]}" || true
+        echo "$variant 0 $(sed -n 's/^RESULT \([0-9]*\).*/\1/p' \
+            "$RUN/wrk.$variant")" >> "$RUN/warm-up"
+    done
 }
 
 
@@ -318,17 +405,17 @@ measure_round()  # seed, file
 {
     local after before=() errors line requests status variant
 
-    for variant in $VARIANTS; do
+    for variant in "${EACH[@]}"; do
         before+=("$(cut -d' ' -f1 "/proc/${WORKER[$variant]}/schedstat")")
         start_load "$variant" "$1"
     done
 
     python3 "$HERE/routing-turns.py" "$TURN" \
-        $(for variant in $VARIANTS; do echo "${LOADS[$variant]}"; done)
+        $(for variant in "${EACH[@]}"; do echo "${LOADS[$variant]}"; done)
 
     set -- "$2" "${before[@]}"
 
-    for variant in $VARIANTS; do
+    for variant in "${EACH[@]}"; do
         wait "${LOADS[$variant]}" || true
         line=$(grep '^RESULT' "$RUN/wrk.$variant") \
             || die "$variant: $(tail -n 3 "$RUN/wrk.$variant")"
@@ -351,12 +438,12 @@ measure_cpu()
     local round
 
     say "load: $CONNECTIONS connections each, turns of $TURN s, $ROUNDS rounds" \
-        "of $ROUND s: $VARIANTS"
+        "of $ROUND s: ${EACH[*]}"
 
     for ((round = 0; round < ROUNDS; round++)); do
         if [ $((round % 3)) = 0 ]; then
             restart_variants
-            measure_round "$((round + 100))" "$RUN/warm-up"
+            warm_up
         fi
 
         measure_round "$((round + 1))" "$RUN/results"
@@ -375,7 +462,7 @@ profile()
     [ -d "${BENCH_KEEP:-/nowhere}" ] || return 0
     command -v perf > /dev/null || return 0
 
-    for variant in $VARIANTS; do
+    for variant in "${EACH[@]}"; do
         perf record -q -e cpu-clock -F 4000 -p "${WORKER[$variant]}" \
             -o "$BENCH_KEEP/perf.$variant" 2> /dev/null &
         perfs+=("$!")
@@ -399,8 +486,10 @@ measure_instructions()
 
     say "instructions: a few minutes in valgrind"
 
-    for variant in $VARIANTS; do
-        case $variant in haproxy|buffered|hash) continue ;; esac
+    for variant in "${EACH[@]}"; do
+        case $variant in haproxy|buffered|unseen|tls-*) continue ;; esac
+
+        head -n 200 "${KEYS[$variant]}" > "$RUN/few"
 
         # what start and first requests take falls out of the difference
         for count in 400 2400; do
@@ -415,8 +504,8 @@ measure_instructions()
             PIDS+=("$!")
             wait_port "$TRACED" "$variant-$count" 127.0.0.1
 
-            python3 "$HERE/routing-client.py" "$TRACED" "${KEYS[$variant]}" \
-                "$count" > /dev/null
+            python3 "$HERE/routing-client.py" "$TRACED" "$RUN/few" "$count" \
+                > /dev/null
             kill -QUIT "${PIDS[-1]}"
             wait "${PIDS[-1]}" || true
             unset "PIDS[-1]"
@@ -433,12 +522,18 @@ measure_instructions()
 }
 
 
-declare -A KEYS LOADS
+declare -A KEYS LOADS PORTS
 
 prepare_run
 
-read -r BACKEND STOCK BUFFERED HASH DIRECTORY COOKIE ZONE EVERYTHING ACCESS \
-    LOG HAPROXY TRACED < <(free_ports 12)
+read -r BACKEND BACKEND_TLS TRACED < <(free_ports 3)
+
+i=0
+for port in $(free_ports "${#EACH[@]}"); do
+    PORTS[${EACH[i++]}]=$port
+done
+
+make_certificate
 
 openssl rand -hex 32 > "$RUN/key"
 mkdir "$RUN/backend"
@@ -446,9 +541,11 @@ backend_conf > "$RUN/backend/nginx.conf"
 start_nginx "$RUN/backend" "$ON_CORE"
 wait_port "$BACKEND" backend 127.0.0.11
 
-case " $VARIANTS " in *" directory "*) make_directory ;; esac
+case ${EACH[*]} in
+    *directory*|*headers*|*zone*|*everything*|*log*) make_directory ;;
+esac
 
-for variant in $VARIANTS; do
+for variant in "${EACH[@]}"; do
     prepare_variant "$variant"
     start_variant "$variant"
 done

@@ -79,6 +79,7 @@ http {
     default_type application/mapi-http;
     keepalive_timeout 90s;
     keepalive_requests 1000000000;
+    request_pool_size 16k;
     client_header_buffer_size 2k;
     large_client_header_buffers 8 64k;
     client_body_temp_path $2/body;
@@ -91,17 +92,30 @@ CONF
 }
 
 
-# the server block of a front end: the settings of docs/conf/mapi_proxy.conf
+# The server block of a front end: the settings of docs/conf/mapi_proxy.conf.
+# With a certificate, both sides have TLS.
 
-front_conf()  # port, upstream, line of the location, proxy_buffering
+front_conf()  # port, upstream, line of the location, proxy_buffering, CERTIFICATE
 {
+    local tls=
+
+    if [ -n "${5:-}" ]; then
+        tls="ssl_certificate $5.crt;
+        ssl_certificate_key $5.key;
+        proxy_ssl_server_name on;
+        proxy_ssl_name mail.example.com;
+        proxy_ssl_verify on;
+        proxy_ssl_trusted_certificate $5.crt;"
+    fi
+
     cat << CONF
     server {
-        listen 127.0.0.1:$1;
+        listen 127.0.0.1:$1${tls:+ ssl};
+        $tls
 
         location /mapi/ {
             ${3:-}
-            proxy_pass http://$2;
+            proxy_pass http${tls:+s}://$2;
             proxy_http_version 1.1;
             proxy_set_header Connection "";
             proxy_set_header Host \$host;
@@ -167,13 +181,12 @@ start_variant()
 {
     local children
 
-    if [ "$1" = haproxy ]; then
-        $ON_CORE haproxy -db -f "$RUN/haproxy/haproxy.cfg" \
-            2> "$RUN/haproxy/stderr" &
+    if [ -e "$RUN/$1/haproxy.cfg" ]; then
+        $ON_CORE haproxy -db -f "$RUN/$1/haproxy.cfg" 2> "$RUN/$1/stderr" &
         MASTER=$!
         PIDS+=("$MASTER")
-        wait_port "$(port_of "$1")" haproxy 127.0.0.1
-        WORKER[haproxy]=$MASTER
+        wait_port "$(port_of "$1")" "$1" 127.0.0.1
+        WORKER[$1]=$MASTER
 
     else
         start_nginx "$RUN/$1" "$ON_CORE"
