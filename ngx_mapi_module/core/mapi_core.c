@@ -38,34 +38,55 @@ mapi_str_eq(const mapi_str_t *a, const mapi_str_t *b)
 int
 mapi_str_caseeq(const mapi_str_t *a, const mapi_str_t *b)
 {
-    size_t  i;
+    size_t    i, len;
+    uint64_t  v, w;
 
-    if (a->len != b->len) {
+    len = a->len;
+
+    if (len != b->len) {
         return 0;
     }
 
-    /* as it is written nearly always */
+    /* words as they are first: nearly always both are written in one way */
 
-    if (a->len == 0 || memcmp(a->data, b->data, a->len) == 0) {
-        return 1;
-    }
+    for (i = 0; i + 8 < len; i += 8) {
+        v = mapi_load64(a->data + i);
+        w = mapi_load64(b->data + i);
 
-    for (i = 0; i < a->len; i++) {
-        if (mapi_tolower(a->data[i]) != mapi_tolower(b->data[i])) {
+        if (v != w && mapi_lower64(v) != mapi_lower64(w)) {
             return 0;
         }
     }
 
-    return 1;
+    /* the last eight bytes, some of them for a second time */
+
+    if (len >= 8) {
+        v = mapi_load64(a->data + len - 8);
+        w = mapi_load64(b->data + len - 8);
+
+    } else {
+        v = mapi_load_part(a->data, len);
+        w = mapi_load_part(b->data, len);
+    }
+
+    return v == w || mapi_lower64(v) == mapi_lower64(w);
 }
 
 
 unsigned char *
 mapi_strlow(unsigned char *dst, const unsigned char *src, size_t n)
 {
-    while (n--) {
-        *dst++ = mapi_tolower(*src);
-        src++;
+    uint64_t  v;
+
+    for ( /* void */ ; n >= 8; dst += 8, src += 8, n -= 8) {
+        mapi_store64(dst, mapi_lower64(mapi_load64(src)));
+    }
+
+    v = mapi_lower64(mapi_load_part(src, n));
+
+    for ( /* void */ ; n; n--) {
+        *dst++ = (unsigned char) v;
+        v >>= 8;
     }
 
     return dst;

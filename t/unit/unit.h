@@ -128,6 +128,18 @@ unit_prefixes(const void *p, size_t len, unit_prefix_pt fn, void *data)
 }
 
 
+/* numbers that look like chance, the same in every run; *x is not 0 */
+static inline uint64_t
+unit_random(uint64_t *x)
+{
+    *x ^= *x << 13;
+    *x ^= *x >> 7;
+    *x ^= *x << 17;
+
+    return *x;
+}
+
+
 /* a view of a zero-terminated text */
 static inline mapi_str_t
 unit_str(const char *s)
