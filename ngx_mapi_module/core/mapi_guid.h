@@ -26,6 +26,12 @@ typedef struct {
  */
 int mapi_guid_parse(mapi_guid_t *guid, const unsigned char *p, size_t len);
 
+/*
+ * Copies the MAPI_GUID_LEN bytes of a text that was read as a GUID, letters to
+ * lower case, which is what mapi_guid_format() would write; dst may be p.
+ */
+unsigned char *mapi_guid_lower(unsigned char *dst, const unsigned char *p);
+
 /* writes MAPI_GUID_LEN bytes in lower case, no zero; returns the end */
 unsigned char *mapi_guid_format(unsigned char *dst, const mapi_guid_t *guid);
 

@@ -119,6 +119,68 @@ test_format(void **state)
 }
 
 
+/* any bytes, digits in any case: there and back, and to lower case */
+static void
+test_generated(void **state)
+{
+    int             n, i;
+    char            text[MAPI_GUID_LEN + 1], *s;
+    uint64_t        x;
+    unit_edge_t     in, out;
+    mapi_guid_t     guid, read;
+    unsigned char  *p, *q;
+
+    x = 0x9e3779b97f4a7c15ULL;
+
+    in = unit_edge_create(MAPI_GUID_LEN);
+    out = unit_edge_create(MAPI_GUID_LEN);
+    q = unit_edge_tail(&out, MAPI_GUID_LEN);
+
+    for (n = 0; n < 20000; n++) {
+
+        for (s = text, i = 0; i < 16; i++) {
+            guid.b[i] = (unsigned char) (unit_random(&x) >> 40);
+
+            if (n < 256) {
+                guid.b[i] = (unsigned char) (n + i);
+            }
+
+            if (i == 4 || i == 6 || i == 8 || i == 10) {
+                *s++ = '-';
+            }
+
+            s += sprintf(s, "%02x", guid.b[i]);
+        }
+
+        p = unit_edge_copy(&in, text, MAPI_GUID_LEN);
+
+        for (i = 0; i < MAPI_GUID_LEN; i++) {
+            if (p[i] >= 'a' && (unit_random(&x) & 0x100)) {
+                p[i] -= 'a' - 'A';
+            }
+        }
+
+        memset(&read, 0xa5, sizeof(read));
+        assert_int_equal(mapi_guid_parse(&read, p, MAPI_GUID_LEN), MAPI_OK);
+        assert_memory_equal(read.b, guid.b, 16);
+
+        memset(q, 0xa5, MAPI_GUID_LEN);
+        assert_ptr_equal(mapi_guid_format(q, &guid), q + MAPI_GUID_LEN);
+        assert_memory_equal(q, text, MAPI_GUID_LEN);
+
+        memset(q, 0xa5, MAPI_GUID_LEN);
+        assert_ptr_equal(mapi_guid_lower(q, p), q + MAPI_GUID_LEN);
+        assert_memory_equal(q, text, MAPI_GUID_LEN);
+
+        assert_ptr_equal(mapi_guid_lower(p, p), p + MAPI_GUID_LEN);
+        assert_memory_equal(p, text, MAPI_GUID_LEN);
+    }
+
+    unit_edge_destroy(&in);
+    unit_edge_destroy(&out);
+}
+
+
 static void
 test_null(void **state)
 {
@@ -129,7 +191,7 @@ test_null(void **state)
     assert_true(mapi_guid_is_null(&guid));
 
     for (i = 0; i < 16; i++) {
-        guid.b[i] = 1;
+        guid.b[i] = i % 2 ? 1 : 0x80;
         assert_false(mapi_guid_is_null(&guid));
         guid.b[i] = 0;
     }
@@ -145,6 +207,7 @@ main(void)
         cmocka_unit_test(test_every_byte),
         cmocka_unit_test(test_prefixes),
         cmocka_unit_test(test_format),
+        cmocka_unit_test(test_generated),
         cmocka_unit_test(test_null)
     };
 
