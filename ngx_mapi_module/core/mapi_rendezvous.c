@@ -14,18 +14,34 @@
 
 #define MAPI_RENDEZVOUS_BITS  40
 
+#define MAPI_RENDEZVOUS_TEXT  160
+
 
 uint64_t
 mapi_rendezvous_hash(const mapi_str_t *server, const mapi_str_t *identity)
 {
     mapi_siphash_t      s;
     mapi_siphash_key_t  key;
+    unsigned char       text[MAPI_RENDEZVOUS_TEXT];
 
     static const unsigned char  version = MAPI_RENDEZVOUS_VERSION;
     static const unsigned char  zero = 0;
 
     key.k0 = MAPI_RENDEZVOUS_K0;
     key.k1 = MAPI_RENDEZVOUS_K1;
+
+    /* nearly always it is short, and in one piece it is sooner done */
+
+    if (server->len && identity->len
+        && server->len + identity->len <= sizeof(text) - 2)
+    {
+        text[0] = version;
+        memcpy(text + 1, server->data, server->len);
+        text[1 + server->len] = zero;
+        memcpy(text + 2 + server->len, identity->data, identity->len);
+
+        return mapi_siphash(&key, text, 2 + server->len + identity->len);
+    }
 
     mapi_siphash_init(&s, &key);
     mapi_siphash_update(&s, &version, 1);
@@ -37,10 +53,21 @@ mapi_rendezvous_hash(const mapi_str_t *server, const mapi_str_t *identity)
 }
 
 
-/* a * b, without a type that 32-bit machines lack */
+/* a * b; 32-bit machines have no type for it */
 static void
 mapi_rendezvous_mul(uint64_t a, uint64_t b, uint64_t *high, uint64_t *low)
 {
+#ifdef __SIZEOF_INT128__
+
+    __extension__ unsigned __int128  product;
+
+    product = (unsigned __int128) a * b;
+
+    *high = (uint64_t) (product >> 64);
+    *low = (uint64_t) product;
+
+#else
+
     uint64_t  ll, lh, hl, mid;
 
     ll = (a & 0xffffffff) * (b & 0xffffffff);
@@ -51,6 +78,8 @@ mapi_rendezvous_mul(uint64_t a, uint64_t b, uint64_t *high, uint64_t *low)
 
     *high = (a >> 32) * (b >> 32) + (lh >> 32) + (hl >> 32) + (mid >> 32);
     *low = mid << 32 | (ll & 0xffffffff);
+
+#endif
 }
 
 

@@ -18,22 +18,11 @@
     } while (0)
 
 
-/* compilers make one load of it where the machine is little-endian */
-static uint64_t
-mapi_siphash_word(const unsigned char *p)
-{
-    return (uint64_t) p[0]
-           | (uint64_t) p[1] << 8
-           | (uint64_t) p[2] << 16
-           | (uint64_t) p[3] << 24
-           | (uint64_t) p[4] << 32
-           | (uint64_t) p[5] << 40
-           | (uint64_t) p[6] << 48
-           | (uint64_t) p[7] << 56;
-}
+/*
+ * Inline, so that the state is in registers from one to the next: in a shared
+ * object no function that it exports is ever inlined.
+ */
 
-
-/* inline: from what is in registers, not in memory */
 static inline void
 mapi_siphash_compress(mapi_siphash_t *s, uint64_t m)
 {
@@ -44,8 +33,8 @@ mapi_siphash_compress(mapi_siphash_t *s, uint64_t m)
 }
 
 
-void
-mapi_siphash_init(mapi_siphash_t *s, const mapi_siphash_key_t *key)
+static inline void
+mapi_siphash_begin(mapi_siphash_t *s, const mapi_siphash_key_t *key)
 {
     s->v0 = key->k0 ^ 0x736f6d6570736575ULL;
     s->v1 = key->k1 ^ 0x646f72616e646f6dULL;
@@ -56,46 +45,22 @@ mapi_siphash_init(mapi_siphash_t *s, const mapi_siphash_key_t *key)
 }
 
 
-void
-mapi_siphash_update(mapi_siphash_t *s, const void *data, size_t len)
+/* the tail is empty before, and takes what is left */
+static inline void
+mapi_siphash_words(mapi_siphash_t *s, const unsigned char *p, size_t len)
 {
-    size_t                n;
-    mapi_siphash_t        v;
-    const unsigned char  *p;
-
-    p = data;
-    n = s->len & 7;
-    s->len += len;
-
-    if (n) {
-        for ( /* void */ ; n < 8 && len; n++, len--) {
-            s->tail |= (uint64_t) *p++ << (8 * n);
-        }
-
-        if (n < 8) {
-            return;
-        }
-
-        mapi_siphash_compress(s, s->tail);
-        s->tail = 0;
-    }
-
-    v = *s;
-
     for ( /* void */ ; len >= 8; p += 8, len -= 8) {
-        mapi_siphash_compress(&v, mapi_siphash_word(p));
+        mapi_siphash_compress(s, mapi_load64(p));
     }
 
-    *s = v;
-
-    for (n = 0; n < len; n++) {
-        s->tail |= (uint64_t) p[n] << (8 * n);
+    if (len) {
+        s->tail = mapi_load_part(p, len);
     }
 }
 
 
-uint64_t
-mapi_siphash_final(mapi_siphash_t *s)
+static inline uint64_t
+mapi_siphash_end(mapi_siphash_t *s)
 {
     mapi_siphash_compress(s, s->tail | (uint64_t) (s->len & 0xff) << 56);
 
@@ -110,22 +75,70 @@ mapi_siphash_final(mapi_siphash_t *s)
 }
 
 
+void
+mapi_siphash_init(mapi_siphash_t *s, const mapi_siphash_key_t *key)
+{
+    mapi_siphash_begin(s, key);
+}
+
+
+void
+mapi_siphash_update(mapi_siphash_t *s, const void *data, size_t len)
+{
+    size_t                n, fill;
+    mapi_siphash_t        v;
+    const unsigned char  *p;
+
+    p = data;
+    n = s->len & 7;
+    s->len += len;
+
+    if (n) {
+        fill = len < 8 - n ? len : 8 - n;
+
+        s->tail |= mapi_load_part(p, fill) << (8 * n);
+
+        if (n + fill < 8) {
+            return;
+        }
+
+        mapi_siphash_compress(s, s->tail);
+        s->tail = 0;
+
+        p += fill;
+        len -= fill;
+    }
+
+    v = *s;
+    mapi_siphash_words(&v, p, len);
+    *s = v;
+}
+
+
+uint64_t
+mapi_siphash_final(mapi_siphash_t *s)
+{
+    return mapi_siphash_end(s);
+}
+
+
 uint64_t
 mapi_siphash(const mapi_siphash_key_t *key, const void *data, size_t len)
 {
     mapi_siphash_t  s;
 
-    mapi_siphash_init(&s, key);
-    mapi_siphash_update(&s, data, len);
+    mapi_siphash_begin(&s, key);
+    s.len = len;
+    mapi_siphash_words(&s, data, len);
 
-    return mapi_siphash_final(&s);
+    return mapi_siphash_end(&s);
 }
 
 
 void
 mapi_siphash128_init(mapi_siphash_t *s, const mapi_siphash_key_t *key)
 {
-    mapi_siphash_init(s, key);
+    mapi_siphash_begin(s, key);
     s->v1 ^= 0xee;
 }
 

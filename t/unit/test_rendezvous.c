@@ -6,6 +6,7 @@
 
 #include "unit.h"
 #include "mapi_rendezvous.h"
+#include "mapi_siphash.h"
 
 #include <math.h>
 
@@ -71,6 +72,46 @@ test_separator(void **state)
     mapi_str_t  c = mapi_string("ex12"), d = mapi_string("@x");
 
     assert_true(mapi_rendezvous_hash(&a, &b) != mapi_rendezvous_hash(&c, &d));
+}
+
+
+/* of any length it is the hash of one text */
+static void
+test_lengths(void **state)
+{
+    size_t              n, m, i;
+    mapi_str_t          server, identity;
+    unsigned char       text[512];
+    mapi_siphash_key_t  key;
+
+    static const size_t  lengths[] = {
+        0, 1, 7, 8, 36, 79, 80, 120, 121, 122, 150, 157, 158, 159, 160, 200
+    };
+
+    /* the halves of "mapi-rendezvous1" */
+
+    key.k0 = mapi_load64((const unsigned char *) "mapi-ren");
+    key.k1 = mapi_load64((const unsigned char *) "dezvous1");
+
+    for (n = 0; n < unit_items(lengths); n++) {
+        for (m = 0; m < unit_items(lengths); m++) {
+            server.len = lengths[n];
+            server.data = server.len ? text + 1 : NULL;
+            identity.len = lengths[m];
+            identity.data = identity.len ? text + 2 + server.len : NULL;
+
+            for (i = 0; i < sizeof(text); i++) {
+                text[i] = (unsigned char) ('a' + i % 26);
+            }
+
+            text[0] = MAPI_RENDEZVOUS_VERSION;
+            text[1 + server.len] = '\0';
+
+            assert_int_equal(mapi_rendezvous_hash(&server, &identity),
+                             mapi_siphash(&key, text,
+                                          2 + server.len + identity.len));
+        }
+    }
 }
 
 
@@ -228,17 +269,6 @@ test_last_bit(void **state)
 }
 
 
-static uint64_t
-random_next(uint64_t *x)
-{
-    *x ^= *x << 13;
-    *x ^= *x >> 7;
-    *x ^= *x << 17;
-
-    return *x;
-}
-
-
 /* the same order as floating point where that can tell at all */
 static void
 test_float(void **state)
@@ -251,10 +281,10 @@ test_float(void **state)
     x = 0x9e3779b97f4a7c15ULL;
 
     for (i = 0; i < 50000; i++) {
-        a = random_next(&x) >> (x & 31);
-        b = random_next(&x) >> (x & 31);
-        wa = 1 + (uint32_t) (random_next(&x) & 0xfffff) % (1 << 20);
-        wb = 1 + (uint32_t) (random_next(&x) & 0xff);
+        a = unit_random(&x) >> (x & 31);
+        b = unit_random(&x) >> (x & 31);
+        wa = 1 + (uint32_t) (unit_random(&x) & 0xfffff) % (1 << 20);
+        wb = 1 + (uint32_t) (unit_random(&x) & 0xff);
 
         ca = -log2(((double) a + 1) / 18446744073709551616.0) / wa;
         cb = -log2(((double) b + 1) / 18446744073709551616.0) / wb;
@@ -379,6 +409,7 @@ main(void)
     const struct CMUnitTest  tests[] = {
         cmocka_unit_test(test_hash),
         cmocka_unit_test(test_separator),
+        cmocka_unit_test(test_lengths),
         cmocka_unit_test(test_rank),
         cmocka_unit_test(test_exact),
         cmocka_unit_test(test_last_bit),
