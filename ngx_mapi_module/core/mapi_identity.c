@@ -17,12 +17,33 @@ typedef struct {
 } mapi_identity_marks_t;
 
 
+/*
+ * Top bits of the bytes that are no letter, digit or sign of ASCII like all
+ * others: up to the blank, "@", "\", 0x7f and above.
+ */
+
+static inline uint64_t
+mapi_identity_special(uint64_t v)
+{
+    uint64_t  low;
+
+    low = v & mapi_bytes(0x7f);
+
+    return (v | ~(low + mapi_bytes(0x7f - ' '))
+            | ~((low ^ mapi_bytes('@')) + mapi_bytes(0x7f))
+            | ~((low ^ mapi_bytes('\\')) + mapi_bytes(0x7f))
+            | (low + mapi_bytes(0x80 - 0x7f)))
+           & mapi_bytes(0x80);
+}
+
+
 /* what holds for every kind of identity */
 static int
 mapi_identity_scan(mapi_identity_marks_t *m, const unsigned char *p,
     size_t len)
 {
-    size_t  i, n;
+    size_t    i, n;
+    uint64_t  marks;
 
     memset(m, 0, sizeof(mapi_identity_marks_t));
 
@@ -31,13 +52,15 @@ mapi_identity_scan(mapi_identity_marks_t *m, const unsigned char *p,
     }
 
     for (i = 0; i < len; i += n) {
-        n = 1;
+        marks = mapi_identity_special(mapi_load_text(p + i, len - i));
 
-        /* most of all names: hyphen, dot, digits; letters and underscore */
-
-        if ((p[i] >= '-' && p[i] <= '9') || (p[i] >= '_' && p[i] <= 'z')) {
+        if (marks == 0) {
+            n = 8;
             continue;
         }
+
+        i += mapi_first_mark(marks);
+        n = 1;
 
         if (p[i] >= 0x80) {
             n = mapi_utf8(p + i, len - i);
@@ -121,7 +144,7 @@ mapi_identity_read_guid(mapi_identity_t *id, const mapi_identity_marks_t *m,
         memmove(buf + MAPI_GUID_LEN, p + MAPI_GUID_LEN + 1, n);
     }
 
-    mapi_guid_format(buf, &guid);
+    (void) mapi_guid_lower(buf, p);
 
     id->kind = mapi_identity_guid;
     id->guid = guid;

@@ -366,10 +366,165 @@ test_prefixes(void **state)
 }
 
 
+/* the rules byte by byte: what is in a name, and what it may be */
+
+static int
+slow_parse(const unsigned char *p, size_t len, mapi_identity_kind_e kind)
+{
+    size_t       i, n, nat, nbackslash, nblank, at;
+    mapi_guid_t  guid;
+
+    nat = nbackslash = nblank = at = 0;
+
+    if (len == 0 || len > MAPI_IDENTITY_MAX) {
+        return MAPI_ERROR;
+    }
+
+    for (i = 0; i < len; i += n) {
+        n = p[i] < 0x80 ? 1 : mapi_utf8(p + i, len - i);
+
+        if (n == 0 || p[i] < 0x20 || p[i] == 0x7f) {
+            return MAPI_ERROR;
+        }
+
+        if ((p[i] == '@' && nat + nbackslash == 0)
+            || (p[i] == '\\' && nbackslash == 0))
+        {
+            at = i;
+        }
+
+        nat += p[i] == '@';
+        nbackslash += p[i] == '\\';
+        nblank += p[i] == ' ';
+    }
+
+    switch (kind) {
+
+    case mapi_identity_guid:
+        return nat == 1 && nblank == 0 && len > MAPI_GUID_LEN + 1
+               && p[MAPI_GUID_LEN] == '@'
+               && mapi_guid_parse(&guid, p, MAPI_GUID_LEN) == MAPI_OK
+               ? MAPI_OK : MAPI_ERROR;
+
+    case mapi_identity_smtp:
+        for (at = 0; at < len && p[at] != '@'; at++) { /* void */ }
+
+        return nat == 1 && nblank == 0 && at > 0 && at < len - 1
+               ? MAPI_OK : MAPI_ERROR;
+
+    default:
+        if (p[0] == ' ' || p[len - 1] == ' ') {
+            return MAPI_ERROR;
+        }
+
+        if (nat + nbackslash == 0) {
+            return MAPI_OK;
+        }
+
+        return (nbackslash ? nbackslash == 1 : nat == 1)
+               && at > 0 && at < len - 1
+               ? MAPI_OK : MAPI_ERROR;
+    }
+}
+
+
+static void
+check_slow(const unsigned char *p, size_t len)
+{
+    size_t           i, n;
+    mapi_identity_t  id;
+    unsigned char    buf[MAPI_IDENTITY_MAX];
+
+    static const struct {
+        parse_pt              parse;
+        mapi_identity_kind_e  kind;
+    } kinds[] = {
+        { mapi_identity_parse_mailbox_id, mapi_identity_guid },
+        { mapi_identity_parse_smtp, mapi_identity_smtp },
+        { mapi_identity_parse_user, mapi_identity_account }
+    };
+
+    for (i = 0; i < unit_items(kinds); i++) {
+
+        if (kinds[i].parse(&id, p, len, buf)
+            != slow_parse(p, len, kinds[i].kind))
+        {
+            fail_msg("kind %u of %.*s", (unsigned) kinds[i].kind, (int) len,
+                     p);
+        }
+
+        for (n = 0; id.kind && n < id.text.len; n++) {
+            assert_int_equal(id.text.data[n], mapi_tolower(p[n]));
+        }
+
+        if (id.kind == mapi_identity_guid) {
+            assert_int_equal(id.domain.len, len - MAPI_GUID_LEN - 1);
+            assert_memory_equal(id.domain.data, p + MAPI_GUID_LEN + 1,
+                                id.domain.len);
+        }
+    }
+}
+
+
+/* every byte in every place, every prefix, and several bytes at once */
+static void
+test_slow(void **state)
+{
+    int             c;
+    size_t          i, n, k, len;
+    uint64_t        x;
+    unit_edge_t     e;
+    unsigned char  *p;
+
+    static const char *const  seeds[] = {
+        GUID "@example.com",
+        UGUID "@E",
+        "Alice.Miller@Example.com",
+        "a@b",
+        "CORP\\Alice Miller",
+        "x\\y@z",
+        "j\xc3\xb6rg m\xe2\x82\xacller\xf0\x9f\x98\x80",
+        "0123456789abcdefghijklmn"
+    };
+
+    static const unsigned char  bytes[] = "aZ0-@\\ \x7f\xc3\xb6\x1f_~";
+
+    x = 0x9e3779b97f4a7c15ULL;
+
+    e = unit_edge_create(MAPI_IDENTITY_MAX);
+
+    for (i = 0; i < unit_items(seeds); i++) {
+        len = strlen(seeds[i]);
+
+        for (n = 0; n < len; n++) {
+            check_slow(unit_edge_copy(&e, seeds[i], n), n);
+
+            p = unit_edge_copy(&e, seeds[i], len);
+
+            for (c = 0; c < 256; c++) {
+                p[n] = (unsigned char) c;
+                check_slow(p, len);
+            }
+
+            for (k = 0; k < 300; k++) {
+                memcpy(p, seeds[i], len);
+                p[n] = bytes[unit_random(&x) % (sizeof(bytes) - 1)];
+                p[unit_random(&x) % len] = bytes[unit_random(&x)
+                                                 % (sizeof(bytes) - 1)];
+                check_slow(p, len);
+            }
+        }
+    }
+
+    unit_edge_destroy(&e);
+}
+
+
 int
 main(void)
 {
     const struct CMUnitTest  tests[] = {
+        cmocka_unit_test(test_slow),
         cmocka_unit_test(test_mailbox_id),
         cmocka_unit_test(test_smtp),
         cmocka_unit_test(test_anchor),
