@@ -29,18 +29,33 @@ mapi_request_endpoint(const unsigned char *path, size_t len)
         mapi_str_t       path;
         mapi_endpoint_e  endpoint;
     } paths[] = {
-        { mapi_string("/mapi/emsmdb/"), mapi_endpoint_emsmdb },
         { mapi_string("/mapi/emsmdb"), mapi_endpoint_emsmdb },
-        { mapi_string("/mapi/nspi/"), mapi_endpoint_nspi },
+        { mapi_string("/mapi/emsmdb/"), mapi_endpoint_emsmdb },
         { mapi_string("/mapi/nspi"), mapi_endpoint_nspi },
+        { mapi_string("/mapi/nspi/"), mapi_endpoint_nspi },
         { mapi_string("/mapi/healthcheck.htm"), mapi_endpoint_health }
     };
+
+#define mapi_request_is(p, len, s)                                            \
+    ((len) == sizeof(s) - 1 && memcmp(p, s, sizeof(s) - 1) == 0)
+
+    /* as Outlook writes them */
+
+    if (mapi_request_is(path, len, "/mapi/emsmdb/")) {
+        return mapi_endpoint_emsmdb;
+    }
+
+    if (mapi_request_is(path, len, "/mapi/nspi/")) {
+        return mapi_endpoint_nspi;
+    }
 
     name.len = len;
     name.data = (unsigned char *) path;
 
     for (i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
-        if (mapi_str_caseeq(&name, &paths[i].path)) {
+        if (len == paths[i].path.len
+            && mapi_str_caseeq(&name, &paths[i].path))
+        {
             return paths[i].endpoint;
         }
     }
@@ -117,14 +132,23 @@ mapi_request_param(const unsigned char *p, size_t len)
         { mapi_string("useMailboxOfAuthenticatedUser"), mapi_param_caller }
     };
 
-    name.data = buf;
+    name.len = len;
+    name.data = (unsigned char *) p;
 
-    if (mapi_request_decode(buf, sizeof(buf), p, len, &name.len) != MAPI_OK) {
-        return mapi_param_other;
+    if (memchr(p, '%', len)) {
+        name.data = buf;
+
+        if (mapi_request_decode(buf, sizeof(buf), p, len, &name.len)
+            != MAPI_OK)
+        {
+            return mapi_param_other;
+        }
     }
 
     for (i = 0; i < sizeof(params) / sizeof(params[0]); i++) {
-        if (mapi_str_caseeq(&name, &params[i].name)) {
+        if (name.len == params[i].name.len
+            && mapi_str_caseeq(&name, &params[i].name))
+        {
             return params[i].param;
         }
     }
@@ -166,6 +190,45 @@ mapi_request_true(const unsigned char *p, size_t len)
 }
 
 
+/* top bits of the bytes from 0x00 to "&", of "=" and of 0x7f, no others */
+static inline uint64_t
+mapi_request_marks(uint64_t v)
+{
+    uint64_t  low;
+
+    low = v & mapi_bytes(0x7f);
+
+    return (~(low + mapi_bytes(0x7f - '&'))
+            | ~((low ^ mapi_bytes('=')) + mapi_bytes(0x7f))
+            | (low + mapi_bytes(0x80 - 0x7f)))
+           & ~v & mapi_bytes(0x80);
+}
+
+
+/* to the next byte that may mean something: nearly all mean nothing */
+static inline const unsigned char *
+mapi_request_skip(const unsigned char *p, const unsigned char *end)
+{
+    uint64_t  marks;
+
+    while (p < end) {
+        marks = mapi_request_marks(mapi_load_text(p, end - p));
+
+        if (marks) {
+            return p + mapi_first_mark(marks);
+        }
+
+        if (end - p <= 8) {
+            break;
+        }
+
+        p += 8;
+    }
+
+    return end;
+}
+
+
 /* the query's parameters that matter, undecoded, and how often they stood */
 typedef struct {
     mapi_str_t  value[4];
@@ -186,13 +249,9 @@ mapi_request_split(mapi_request_params_t *params, const unsigned char *p,
 
     for (name = p, equals = NULL; /* void */ ; p++) {
 
+        p = mapi_request_skip(p, end);
+
         if (p < end) {
-
-            /* nearly all bytes are above those that mean something */
-
-            if (*p > '&' && *p != '=' && *p != 0x7f) {
-                continue;
-            }
 
             if (*p <= ' ' || *p == '#' || *p == 0x7f) {
                 return MAPI_ERROR;
@@ -227,91 +286,103 @@ mapi_request_split(mapi_request_params_t *params, const unsigned char *p,
 }
 
 
-#define mapi_request_is_host(c)                                               \
-    (((c) >= 'a' && (c) <= 'z') || ((c) >= '-' && (c) <= '9' && (c) != '/')   \
-     || ((c) >= 'A' && (c) <= 'Z'))
-
-
 /*
  * The query that Outlook sends: MailboxId and nothing else, nothing escaped.
- * MAPI_DECLINED if it is another one, for the general way to read.
+ * MAPI_DECLINED if it is another one, for the general way to read; buf is
+ * written all the same, by whole words.
  */
 
 static int
 mapi_request_plain(mapi_query_t *q, const unsigned char *query, size_t len,
     unsigned char *buf)
 {
-    size_t            i;
-    mapi_identity_t  *id;
+    size_t                n;
+    uint64_t              v, bad;
+    unsigned char        *dst;
+    mapi_identity_t      *id;
+    const unsigned char  *p, *end;
 
-    static const mapi_str_t  name = mapi_string("MailboxId=");
+#define MAPI_REQUEST_PLAIN  (sizeof("MailboxId=") - 1 + MAPI_GUID_LEN + 1)
 
-    if (len <= name.len + MAPI_GUID_LEN + 1
-        || len - name.len > MAPI_IDENTITY_MAX
-        || memcmp(query, name.data, name.len) != 0)
+    if (len <= MAPI_REQUEST_PLAIN
+        || len > MAPI_IDENTITY_MAX
+        || memcmp(query, "MailboxId=", sizeof("MailboxId=") - 1) != 0
+        || query[MAPI_REQUEST_PLAIN - 1] != '@')
     {
         return MAPI_DECLINED;
     }
 
-    id = &q->identity;
-    query += name.len;
-    len -= name.len;
+    /*
+     * The domain is of bytes from "'" to "~" without "@": no escape, no other
+     * parameter.  A byte above has its own top bit, so that the carry from it
+     * decides nothing.
+     */
 
-    /* a domain of letters, digits, hyphens and dots, no other sign */
+#define mapi_request_not_plain(v)                                             \
+    ((v) | ((v) + mapi_bytes(0x80 - 0x7f)) | ~((v) + mapi_bytes(0x7f - '&'))  \
+     | ~(((v) ^ mapi_bytes('@')) + mapi_bytes(0x7f)))
 
-    for (i = MAPI_GUID_LEN + 1; i < len; i++) {
-        if (!mapi_request_is_host(query[i])) {
-            return MAPI_DECLINED;
-        }
+    p = query + MAPI_REQUEST_PLAIN;
+    end = query + len;
+    n = len - MAPI_REQUEST_PLAIN;
+
+    dst = buf + MAPI_GUID_LEN;
+    bad = 0;
+
+    for ( /* void */ ; end - p > 8; p += 8, dst += 8) {
+        v = mapi_load64(p);
+        mapi_store64(dst, v);
+        bad |= mapi_request_not_plain(v);
     }
 
-    if (query[MAPI_GUID_LEN] != '@'
+    /* the last eight, or fewer with letters behind them: all in one word */
+
+    v = mapi_load64(end - 8);
+
+    if (n < 8) {
+        v = v >> (64 - 8 * n) | mapi_bytes('x') << (8 * n);
+        mapi_store64(dst, v);
+
+    } else {
+        mapi_store64(buf + MAPI_GUID_LEN + n - 8, v);
+    }
+
+    bad |= mapi_request_not_plain(v);
+
+    id = &q->identity;
+    query += sizeof("MailboxId=") - 1;
+
+    if ((bad & mapi_bytes(0x80))
         || mapi_guid_parse(&id->guid, query, MAPI_GUID_LEN) != MAPI_OK)
     {
         return MAPI_DECLINED;
     }
 
-    /* the only letters of a GUID are hex digits */
-
-    for (i = 0; i < MAPI_GUID_LEN; i++) {
-        buf[i] = mapi_tolower(query[i]);
-    }
-
-    memcpy(buf + i, query + i + 1, len - i - 1);
-
     id->kind = mapi_identity_guid;
     id->text.data = buf;
     id->text.len = MAPI_GUID_LEN;
-    id->domain.data = buf + MAPI_GUID_LEN;
-    id->domain.len = len - MAPI_GUID_LEN - 1;
+    id->domain.data = mapi_guid_lower(buf, query);
+    id->domain.len = n;
 
     return MAPI_OK;
 }
 
 
-int
-mapi_request_query(mapi_query_t *q, const unsigned char *query, size_t len,
+/* not inline: it has much on its stack, and it is seldom needed */
+static int mapi_request_general(mapi_query_t *q, const unsigned char *query,
+    size_t len, unsigned char *buf) __attribute__((noinline));
+
+static int
+mapi_request_general(mapi_query_t *q, const unsigned char *query, size_t len,
     unsigned char *buf)
 {
     size_t                  n;
-    int                     rc;
     mapi_str_t             *v;
     unsigned char          *smtp;
     mapi_identity_t         address;
     mapi_request_params_t   params;
 
     memset(q, 0, sizeof(mapi_query_t));
-
-    if (len == 0) {
-        return MAPI_DECLINED;
-    }
-
-    rc = mapi_request_plain(q, query, len, buf);
-
-    if (rc != MAPI_DECLINED) {
-        return rc;
-    }
-
     memset(&address, 0, sizeof(mapi_identity_t));
 
     if (mapi_request_split(&params, query, len) != MAPI_OK
@@ -362,4 +433,22 @@ mapi_request_query(mapi_query_t *q, const unsigned char *query, size_t len,
     }
 
     return MAPI_DECLINED;
+}
+
+
+int
+mapi_request_query(mapi_query_t *q, const unsigned char *query, size_t len,
+    unsigned char *buf)
+{
+    memset(q, 0, sizeof(mapi_query_t));
+
+    if (len == 0) {
+        return MAPI_DECLINED;
+    }
+
+    if (mapi_request_plain(q, query, len, buf) == MAPI_OK) {
+        return MAPI_OK;
+    }
+
+    return mapi_request_general(q, query, len, buf);
 }

@@ -15,7 +15,8 @@ LLVMFuzzerTestOneInput(const uint8_t *p, size_t len)
     int              rc;
     size_t           path;
     uint8_t          buf[2 * MAPI_IDENTITY_MAX], *copy;
-    mapi_query_t     q;
+    uint8_t          other[2 * MAPI_IDENTITY_MAX];
+    mapi_query_t     q, again;
     const uint8_t   *mark;
 
     mark = len ? memchr(p, '?', len) : NULL;
@@ -48,6 +49,23 @@ LLVMFuzzerTestOneInput(const uint8_t *p, size_t len)
                        sizeof(buf)));
     fuzz_touch(q.identity.text.data, q.identity.text.len);
     fuzz_touch(q.identity.domain.data, q.identity.domain.len);
+
+    free(copy);
+
+    /* behind an empty parameter it is the same, and read the general way */
+
+    copy = malloc(len + 1);
+    assert(copy);
+    copy[0] = '&';
+    memcpy(copy + 1, p, len);
+
+    assert(mapi_request_query(&again, copy, len + 1, other) == rc);
+    assert(again.caller == q.caller);
+    assert(again.identity.kind == q.identity.kind);
+    assert(memcmp(&again.identity.guid, &q.identity.guid,
+                  sizeof(mapi_guid_t)) == 0);
+    assert(mapi_str_eq(&again.identity.text, &q.identity.text));
+    assert(mapi_str_eq(&again.identity.domain, &q.identity.domain));
 
     free(copy);
 

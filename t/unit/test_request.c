@@ -388,11 +388,384 @@ test_prefixes(void **state)
 }
 
 
+static mapi_endpoint_e
+slow_endpoint(const unsigned char *p, size_t len)
+{
+    size_t          i, n;
+    unsigned char   low[32];
+
+    static const struct {
+        const char       *path;
+        mapi_endpoint_e   endpoint;
+    } paths[] = {
+        { "/mapi/emsmdb", mapi_endpoint_emsmdb },
+        { "/mapi/emsmdb/", mapi_endpoint_emsmdb },
+        { "/mapi/nspi", mapi_endpoint_nspi },
+        { "/mapi/nspi/", mapi_endpoint_nspi },
+        { "/mapi/healthcheck.htm", mapi_endpoint_health }
+    };
+
+    for (i = 0; i < unit_items(paths); i++) {
+        for (n = 0; n < len && n < sizeof(low); n++) {
+            low[n] = mapi_tolower(p[n]);
+        }
+
+        if (len == strlen(paths[i].path)
+            && memcmp(low, paths[i].path, len) == 0)
+        {
+            return paths[i].endpoint;
+        }
+    }
+
+    return mapi_endpoint_none;
+}
+
+
+/* every byte in every place of every path, and every prefix */
+static void
+test_endpoint_bytes(void **state)
+{
+    int             c;
+    size_t          i, n, len;
+    unit_edge_t     e;
+    unsigned char  *p, byte;
+
+    static const char *const  paths[] = {
+        "/mapi/emsmdb", "/mapi/emsmdb/", "/mapi/nspi", "/mapi/nspi/",
+        "/MAPI/EMSMDB/", "/Mapi/Nspi/", "/mapi/healthcheck.htm",
+        "/MAPI/HealthCheck.htm", "/mapi/healthcheck.htm/"
+    };
+
+    e = unit_edge_create(256);
+
+    for (i = 0; i < unit_items(paths); i++) {
+        for (len = 0; len <= strlen(paths[i]); len++) {
+            p = unit_edge_copy(&e, paths[i], len);
+
+            assert_int_equal(mapi_request_endpoint(p, len),
+                             slow_endpoint(p, len));
+
+            for (n = 0; n < len; n++) {
+                byte = p[n];
+
+                for (c = 0; c < 256; c++) {
+                    p[n] = (unsigned char) c;
+                    assert_int_equal(mapi_request_endpoint(p, len),
+                                     slow_endpoint(p, len));
+                }
+
+                p[n] = byte;
+            }
+        }
+    }
+
+    unit_edge_destroy(&e);
+}
+
+
+/* byte by byte, and the whole of it before anything is judged */
+
+static int
+slow_decode(unsigned char *dst, size_t size, const unsigned char *p,
+    size_t len, size_t *n)
+{
+    size_t  i;
+
+    for (i = 0, *n = 0; i < len; i++) {
+
+        if (*n == size) {
+            return MAPI_ERROR;
+        }
+
+        dst[*n] = p[i];
+
+        if (p[i] == '%') {
+            if (len - i < 3
+                || mapi_hex(p[i + 1]) < 0 || mapi_hex(p[i + 2]) < 0)
+            {
+                return MAPI_ERROR;
+            }
+
+            dst[*n] = (unsigned char) (mapi_hex(p[i + 1]) * 16
+                                       + mapi_hex(p[i + 2]));
+            i += 2;
+        }
+
+        (*n)++;
+    }
+
+    return MAPI_OK;
+}
+
+
+static int
+slow_query(mapi_query_t *q, const unsigned char *p, size_t len,
+    unsigned char *buf)
+{
+    size_t                i, n, k, count[3], lengths[3];
+    mapi_str_t            name, value;
+    mapi_identity_t       address;
+    const unsigned char  *end, *equals, *values[3];
+    unsigned char         low[4096];
+
+    static const char *const  names[] = {
+        "mailboxid", "smtpaddress", "usemailboxofauthenticateduser"
+    };
+
+    memset(q, 0, sizeof(mapi_query_t));
+    memset(count, 0, sizeof(count));
+
+    for (i = 0; i < len; i++) {
+        if (p[i] <= ' ' || p[i] == '#' || p[i] == 0x7f) {
+            return MAPI_ERROR;
+        }
+    }
+
+    for (end = p + len; p <= end; p = equals + 1) {
+
+        for (i = 0; p + i < end && p[i] != '&'; i++) { /* void */ }
+
+        equals = p + i;
+
+        for (n = 0; n < i && p[n] != '='; n++) { /* void */ }
+
+        if (slow_decode(low, sizeof(low), p, n, &name.len) != MAPI_OK) {
+            continue;
+        }
+
+        for (k = 0; k < name.len; k++) {
+            low[k] = mapi_tolower(low[k]);
+        }
+
+        for (k = 0; k < 3; k++) {
+            if (name.len == strlen(names[k])
+                && memcmp(low, names[k], name.len) == 0)
+            {
+                count[k]++;
+                values[k] = p + n + (n < i);
+                lengths[k] = i - n - (n < i);
+            }
+        }
+    }
+
+    if (count[0] > 1 || count[1] > 1) {
+        return MAPI_ERROR;
+    }
+
+    if (count[1]
+        && (slow_decode(low, MAPI_IDENTITY_MAX, values[1], lengths[1], &n)
+            != MAPI_OK
+            || mapi_identity_parse_smtp(&address, low, n, buf) != MAPI_OK))
+    {
+        return MAPI_ERROR;
+    }
+
+    if (count[0]) {
+        return slow_decode(low, MAPI_IDENTITY_MAX, values[0], lengths[0], &n)
+               != MAPI_OK
+               || mapi_identity_parse_mailbox_id(&q->identity, low, n, buf)
+                  != MAPI_OK ? MAPI_ERROR : MAPI_OK;
+    }
+
+    if (count[1]) {
+        q->identity = address;
+        return MAPI_OK;
+    }
+
+    if (count[2] != 1
+        || slow_decode(low, 64, values[2], lengths[2], &n) != MAPI_OK)
+    {
+        return MAPI_DECLINED;
+    }
+
+    value.data = low;
+    value.len = n;
+
+    while (value.len && (strchr(" \t\n\v\f\r", value.data[0]))) {
+        value.data++;
+        value.len--;
+    }
+
+    while (value.len && (strchr(" \t\n\v\f\r", value.data[value.len - 1]))) {
+        value.len--;
+    }
+
+    for (k = 0; k < value.len; k++) {
+        value.data[k] = mapi_tolower(value.data[k]);
+    }
+
+    if (value.len != 4 || memcmp(value.data, "true", 4) != 0) {
+        return MAPI_DECLINED;
+    }
+
+    q->caller = 1;
+
+    return MAPI_OK;
+}
+
+
+static void
+check_slow(const unsigned char *p, size_t len, unsigned char *buf)
+{
+    int            rc;
+    mapi_query_t   q, slow;
+    unsigned char  other[2 * MAPI_IDENTITY_MAX];
+
+    memset(&q, 0xa5, sizeof(q));
+
+    rc = mapi_request_query(&q, p, len, buf);
+
+    if (rc != slow_query(&slow, p, len, other)) {
+        fail_msg("%d of %.*s", rc, (int) len, p);
+    }
+
+    assert_int_equal(q.caller, slow.caller);
+    assert_int_equal(q.identity.kind, slow.identity.kind);
+
+    if (rc != MAPI_OK || q.caller) {
+        assert_true(mapi_guid_is_null(&q.identity.guid));
+        return;
+    }
+
+    assert_memory_equal(q.identity.guid.b, slow.identity.guid.b, 16);
+    assert_true(mapi_str_eq(&q.identity.text, &slow.identity.text));
+    assert_true(mapi_str_eq(&q.identity.domain, &slow.identity.domain));
+    assert_ptr_equal(q.identity.text.data,
+                     buf + (q.identity.kind == mapi_identity_smtp
+                            ? MAPI_IDENTITY_MAX : 0));
+}
+
+
+/*
+ * All ways to read give what the slow one gives: queries of every kind with
+ * every byte in every place, each byte left out, doubled or escaped, in front
+ * of a part of itself, and domains of every length.
+ */
+
+static void
+test_slow(void **state)
+{
+    int             c;
+    size_t          i, n, k, len;
+    uint64_t        x;
+    unit_edge_t     in, out;
+    unsigned char  *p, *buf, text[1024];
+
+    static const char *const  seeds[] = {
+        "MailboxId=" ID,
+        "MailboxId=" UGUID "@E",
+        "MailboxId=" GUID "@exchange",
+        "MailboxId=" GUID "@exchange01.corp.example.com",
+        "mailboxid=" ID "&x=y",
+        "smtpAddress=Alice@Example.com",
+        "a=b&useMailboxOfAuthenticatedUser=True&c",
+        "MailboxId=" GUID "%40d&smtpAddress=a%40b"
+    };
+
+    static const char  marks[] = "aA0@&=%+#\x7f/\\ \xc3\xb6-";
+
+    x = 0x9e3779b97f4a7c15ULL;
+
+    in = unit_edge_create(1024);
+    out = unit_edge_create(2 * MAPI_IDENTITY_MAX);
+    buf = unit_edge_tail(&out, 2 * MAPI_IDENTITY_MAX);
+
+    for (i = 0; i < unit_items(seeds); i++) {
+        len = strlen(seeds[i]);
+
+        for (n = 0; n <= len; n++) {
+
+            /* a prefix, and the whole without, with two, with an escape */
+
+            check_slow(unit_edge_copy(&in, seeds[i], n), n, buf);
+
+            memcpy(text, seeds[i], len);
+            memmove(text + n, text + n + 1, n < len ? len - n - 1 : 0);
+            check_slow(unit_edge_copy(&in, text, len - 1), len - 1, buf);
+
+            for (c = 0; c < 256; c++) {
+
+                if (n < len) {
+                    p = unit_edge_copy(&in, seeds[i], len);
+                    p[n] = (unsigned char) c;
+                    check_slow(p, len, buf);
+                }
+
+                memcpy(text, seeds[i], n);
+                text[n] = (unsigned char) c;
+                memcpy(text + n + 1, seeds[i] + n, len - n);
+                check_slow(unit_edge_copy(&in, text, len + 1), len + 1, buf);
+
+                k = n + sprintf((char *) text + n, c & 1 ? "%%%02x" : "%%%02X",
+                                (unsigned) c);
+                memcpy(text + k, seeds[i] + n, len - n);
+                check_slow(unit_edge_copy(&in, text, len + 3), len + 3, buf);
+
+                if (n < len) {
+                    k = n + sprintf((char *) text + n, "%%%02x",
+                                    (unsigned) seeds[i][n]);
+                    memcpy(text + k, seeds[i] + n + 1, len - n - 1);
+                    check_slow(unit_edge_copy(&in, text, len + 2), len + 2,
+                               buf);
+                }
+            }
+        }
+
+        /* one in front of another, and of a part of it */
+
+        for (k = 0; k < unit_items(seeds); k++) {
+            for (n = 0; n <= strlen(seeds[k]); n++) {
+                memcpy(text, seeds[i], len);
+                text[len] = '&';
+                memcpy(text + len + 1, seeds[k], n);
+                check_slow(unit_edge_copy(&in, text, len + 1 + n), len + 1 + n,
+                           buf);
+            }
+        }
+    }
+
+    /* several bytes changed at once, at every length of the domain */
+
+    for (n = 0; n <= MAPI_IDENTITY_MAX; n++) {
+        len = sizeof("MailboxId=" GUID "@") - 1;
+        memcpy(text, "MailboxId=" GUID "@", len);
+
+        for (k = 0; k < n; k++) {
+            text[len++] = "az.-09AZ_"[unit_random(&x) % 9];
+        }
+
+        p = unit_edge_copy(&in, text, len);
+        check_slow(p, len, buf);
+
+        for (k = 0; k < 200; k++) {
+            memcpy(p, text, len);
+
+            for (i = 0; i <= k % 3; i++) {
+                c = (int) (unit_random(&x) & 0xff);
+
+                if (k & 4) {
+                    c = marks[c % (sizeof(marks) - 1)];
+                }
+
+                p[unit_random(&x) % len] = (unsigned char) c;
+            }
+
+            check_slow(p, len, buf);
+        }
+    }
+
+    unit_edge_destroy(&in);
+    unit_edge_destroy(&out);
+}
+
+
 int
 main(void)
 {
     const struct CMUnitTest  tests[] = {
         cmocka_unit_test(test_endpoint),
+        cmocka_unit_test(test_endpoint_bytes),
+        cmocka_unit_test(test_slow),
         cmocka_unit_test(test_query),
         cmocka_unit_test(test_zero),
         cmocka_unit_test(test_length),
