@@ -48,64 +48,117 @@ typedef struct {
 #define mapi_auth_blank(c)  ((c) == ' ' || (c) == '\t')
 
 
+/* letters, digits and "!#$%&'*+-.^_`|~": a bit for each byte */
 static int
 mapi_auth_tchar(unsigned char c)
 {
-    if ((c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z')) {
-        return 1;
-    }
+    static const uint32_t  tchar[8] = {
+        0x00000000, 0x03ff6cfa, 0xc7fffffe, 0x57ffffff, 0, 0, 0, 0
+    };
 
-    return c && strchr("!#$%&'*+-.^_`|~", c) != NULL;
+    return tchar[c >> 5] >> (c & 0x1f) & 1;
 }
 
 
+/* letters, digits and "-._~+/" */
 static int
 mapi_auth_token68(unsigned char c)
 {
-    if ((c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z')) {
-        return 1;
-    }
+    static const uint32_t  token68[8] = {
+        0x00000000, 0x03ffe800, 0x87fffffe, 0x47fffffe, 0, 0, 0, 0
+    };
 
-    return c && strchr("-._~+/", c) != NULL;
+    return token68[c >> 5] >> (c & 0x1f) & 1;
 }
 
 
 static mapi_auth_scheme_e
 mapi_auth_scheme(const unsigned char *p, size_t len)
 {
-    size_t      i;
-    mapi_str_t  name;
+    mapi_str_t           name;
+    mapi_auth_scheme_e   scheme;
 
-    static const struct {
-        mapi_str_t          name;
-        mapi_auth_scheme_e  scheme;
-    } schemes[] = {
-        { mapi_string("Basic"), mapi_auth_basic },
-        { mapi_string("Bearer"), mapi_auth_bearer },
-        { mapi_string("NTLM"), mapi_auth_ntlm },
-        { mapi_string("Negotiate"), mapi_auth_negotiate },
-        { mapi_string("Nego2"), mapi_auth_nego2 }
-    };
+    /* which one it can be; the name decides */
+
+    switch (len) {
+
+    case 4:
+        scheme = mapi_auth_ntlm;
+        break;
+
+    case 5:
+        scheme = mapi_tolower(p[0]) == 'b' ? mapi_auth_basic : mapi_auth_nego2;
+        break;
+
+    case 6:
+        scheme = mapi_auth_bearer;
+        break;
+
+    case 9:
+        scheme = mapi_auth_negotiate;
+        break;
+
+    default:
+        return mapi_auth_other;
+    }
 
     name.len = len;
     name.data = (unsigned char *) p;
 
-    for (i = 0; i < sizeof(schemes) / sizeof(schemes[0]); i++) {
-        if (mapi_str_caseeq(&name, &schemes[i].name)) {
-            return schemes[i].scheme;
+    return mapi_str_caseeq(&name, mapi_auth_name(scheme)) ? scheme
+                                                          : mapi_auth_other;
+}
+
+
+/*
+ * The length of a scheme's name as clients write it, where a blank follows;
+ * 0 if it is to be read letter by letter.
+ */
+
+static inline size_t
+mapi_auth_usual(mapi_auth_scheme_e *scheme, const unsigned char *p, size_t len)
+{
+#define mapi_auth_begins(s)                                                   \
+    (len >= sizeof(s) - 1 && memcmp(p, s, sizeof(s) - 1) == 0)
+
+    switch (p[0]) {
+
+    case 'B':
+        if (mapi_auth_begins("Basic ")) {
+            *scheme = mapi_auth_basic;
+            return sizeof("Basic") - 1;
         }
+
+        if (mapi_auth_begins("Bearer ")) {
+            *scheme = mapi_auth_bearer;
+            return sizeof("Bearer") - 1;
+        }
+
+        break;
+
+    case 'N':
+        if (mapi_auth_begins("NTLM ")) {
+            *scheme = mapi_auth_ntlm;
+            return sizeof("NTLM") - 1;
+        }
+
+        if (mapi_auth_begins("Negotiate ")) {
+            *scheme = mapi_auth_negotiate;
+            return sizeof("Negotiate") - 1;
+        }
+
+        break;
     }
 
-    return mapi_auth_other;
+    return 0;
 }
 
 
 void
 mapi_auth_parse(mapi_auth_t *a, const unsigned char *p, size_t len)
 {
+    size_t                n;
     const unsigned char  *end, *scheme;
-
-    memset(a, 0, sizeof(mapi_auth_t));
 
     end = p + len;
 
@@ -118,18 +171,26 @@ mapi_auth_parse(mapi_auth_t *a, const unsigned char *p, size_t len)
     }
 
     if (p == end) {
+        memset(a, 0, sizeof(mapi_auth_t));
         return;
     }
 
-    scheme = p;
+    n = mapi_auth_usual(&a->scheme, p, end - p);
 
-    /* where a blank should follow and something else does, it is a token too */
+    if (n) {
+        p += n;
 
-    while (p < end && mapi_auth_tchar(*p)) {
-        p++;
+    } else {
+        scheme = p;
+
+        /* where a blank should follow something else may: a token as well */
+
+        while (p < end && mapi_auth_tchar(*p)) {
+            p++;
+        }
+
+        a->scheme = mapi_auth_scheme(scheme, p - scheme);
     }
-
-    a->scheme = mapi_auth_scheme(scheme, p - scheme);
 
     while (p < end && mapi_auth_blank(*p)) {
         p++;

@@ -16,8 +16,8 @@ LLVMFuzzerTestOneInput(const uint8_t *p, size_t len)
     size_t       size;
     uint8_t     *buf;
     mapi_str_t   user;
-    size_t          stripped;
-    mapi_auth_t  a;
+    size_t       i, stripped;
+    mapi_auth_t  a, again;
 
     if (len == 0) {
         return 0;
@@ -63,6 +63,18 @@ LLVMFuzzerTestOneInput(const uint8_t *p, size_t len)
     stripped = mapi_auth_strip_challenges(buf, p, len);
     assert(stripped <= len);
     assert(!mapi_auth_challenge_taints(buf, stripped));
+
+    /* as no client writes a scheme it is read letter by letter */
+
+    for (i = 0; i < len; i++) {
+        buf[i] = (p[i] | 0x20) >= 'a' && (p[i] | 0x20) <= 'z' ? p[i] ^ 0x20
+                                                              : p[i];
+    }
+
+    mapi_auth_parse(&again, buf, len);
+    assert(again.scheme == a.scheme && again.token.len == a.token.len);
+    assert(again.token.data == (a.token.data ? buf + (a.token.data - p)
+                                             : NULL));
 
     free(buf);
 

@@ -66,6 +66,165 @@ test_parse(void **state)
 }
 
 
+static int
+slow_tchar(int c)
+{
+    return c && strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+                       "0123456789!#$%&'*+-.^_`|~", c) != NULL;
+}
+
+
+/* the same byte by byte */
+static void
+slow_parse(mapi_auth_t *a, const unsigned char *p, size_t len)
+{
+    size_t  i, n, k;
+
+    static const struct {
+        const char          *name;
+        mapi_auth_scheme_e   scheme;
+    } schemes[] = {
+        { "basic", mapi_auth_basic },
+        { "bearer", mapi_auth_bearer },
+        { "ntlm", mapi_auth_ntlm },
+        { "negotiate", mapi_auth_negotiate },
+        { "nego2", mapi_auth_nego2 }
+    };
+
+    memset(a, 0, sizeof(mapi_auth_t));
+
+    while (len && (p[0] == ' ' || p[0] == '\t')) {
+        p++;
+        len--;
+    }
+
+    while (len && (p[len - 1] == ' ' || p[len - 1] == '\t')) {
+        len--;
+    }
+
+    if (len == 0) {
+        return;
+    }
+
+    for (n = 0; n < len && slow_tchar(p[n]); n++) { /* void */ }
+
+    a->scheme = mapi_auth_other;
+
+    for (i = 0; i < unit_items(schemes); i++) {
+        for (k = 0; k < n && mapi_tolower(p[k]) == schemes[i].name[k]; k++) {
+            /* void */
+        }
+
+        if (k == n && schemes[i].name[k] == '\0') {
+            a->scheme = schemes[i].scheme;
+        }
+    }
+
+    while (n < len && (p[n] == ' ' || p[n] == '\t')) {
+        n++;
+    }
+
+    a->token.data = (unsigned char *) p + n;
+    a->token.len = len - n;
+}
+
+
+static void
+check_slow(const unsigned char *p, size_t len)
+{
+    mapi_auth_t  a, slow;
+
+    memset(&a, 0xa5, sizeof(a));
+
+    mapi_auth_parse(&a, p, len);
+    slow_parse(&slow, p, len);
+
+    assert_int_equal(a.scheme, slow.scheme);
+    assert_int_equal(a.token.len, slow.token.len);
+    assert_ptr_equal(a.token.data, slow.token.data);
+}
+
+
+/*
+ * Every scheme in both cases with every byte in every place, left out or put
+ * in, and every prefix, with blanks before it and behind it
+ */
+
+static void
+test_parse_slow(void **state)
+{
+    int             c;
+    size_t          i, k, n, len, used;
+    unit_edge_t     e;
+    unsigned char  *p, text[64];
+
+    static const char *const  names[] = {
+        "Basic", "basic", "BASIC", "Bearer", "bEARER", "NTLM", "ntlm",
+        "Negotiate", "negotiate", "Nego2", "NEGO2", "Digest", "B", "N", "xyz"
+    };
+
+    static const char *const  before[] = { "", " ", "\t  " };
+    static const char *const  after[] = {
+        "", " ", " YTpi", "  YTpi==", "\tYTpi \t", " \t"
+    };
+
+    e = unit_edge_create(64);
+
+    for (i = 0; i < unit_items(names); i++) {
+        for (k = 0; k < unit_items(before) * unit_items(after); k++) {
+            len = sprintf((char *) text, "%s%s%s", before[k % 3], names[i],
+                          after[k / 3]);
+
+            for (n = 0; n <= len; n++) {
+                check_slow(unit_edge_copy(&e, text, n), n);
+
+                for (c = 0; c < 256; c++) {
+                    for (used = 0; used < 2 && n + used <= len; used++) {
+                        p = unit_edge_tail(&e, len + 1 - used);
+
+                        memcpy(p, text, n);
+                        p[n] = (unsigned char) c;
+                        memcpy(p + n + 1, text + n + used, len - n - used);
+
+                        check_slow(p, len + 1 - used);
+                    }
+                }
+            }
+        }
+    }
+
+    unit_edge_destroy(&e);
+}
+
+
+/* what a token68 is of: with it a challenge can be read, without it not */
+static void
+test_token68(void **state)
+{
+    int            c, is;
+    size_t         n;
+    unsigned char  value[16], buf[16];
+
+    for (c = 0; c < 256; c++) {
+
+        if (c == ',' || c == ' ' || c == '\t') {
+            continue;
+        }
+
+        is = c && strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+                         "0123456789-._~+/", c) != NULL;
+
+        n = sprintf((char *) value, "Foo x?x, NTLM");
+        value[5] = (unsigned char) c;
+
+        /* "x=x" is a parameter, and as good */
+
+        assert_int_equal(mapi_auth_strip_challenges(buf, value, n),
+                         is || c == '=' ? 7 : 0);
+    }
+}
+
+
 /* challenges for HTTP/2: those of connections go, the others stay */
 
 static void
@@ -754,6 +913,8 @@ main(void)
 {
     const struct CMUnitTest  tests[] = {
         cmocka_unit_test(test_parse),
+        cmocka_unit_test(test_parse_slow),
+        cmocka_unit_test(test_token68),
         cmocka_unit_test(test_strip),
         cmocka_unit_test(test_challenge),
         cmocka_unit_test(test_basic),
