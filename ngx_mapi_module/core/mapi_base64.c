@@ -12,7 +12,7 @@
  * only, or of none (both): the "or" over a text tells all that is wrong in it.
  */
 
-static const unsigned char  mapi_base64_table[128] = {
+static const unsigned char  mapi_base64_table[256] = {
     0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
     0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
     0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
@@ -28,11 +28,26 @@ static const unsigned char  mapi_base64_table[128] = {
     0xff, 0x1a, 0x1b, 0x1c, 0x1d, 0x1e, 0x1f, 0x20,
     0x21, 0x22, 0x23, 0x24, 0x25, 0x26, 0x27, 0x28,
     0x29, 0x2a, 0x2b, 0x2c, 0x2d, 0x2e, 0x2f, 0x30,
-    0x31, 0x32, 0x33, 0xff, 0xff, 0xff, 0xff, 0xff
+    0x31, 0x32, 0x33, 0xff, 0xff, 0xff, 0xff, 0xff,
+    0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+    0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+    0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+    0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+    0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+    0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+    0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+    0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+    0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+    0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+    0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+    0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+    0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+    0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+    0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+    0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff
 };
 
-#define mapi_base64_value(c)                                                  \
-    (unsigned char) ((c) < 128 ? mapi_base64_table[c] : 0xff)
+#define mapi_base64_value(c)  mapi_base64_table[c]
 
 
 int
@@ -46,7 +61,12 @@ mapi_base64_check(const unsigned char *p, size_t len, unsigned alphabet,
         len -= p[len - 2] == '=' ? 2 : 1;
     }
 
-    for (all = 0, i = 0; i < len; i++) {
+    for (all = 0, i = 0; i + 4 <= len; i += 4) {
+        all |= mapi_base64_value(p[i]) | mapi_base64_value(p[i + 1])
+               | mapi_base64_value(p[i + 2]) | mapi_base64_value(p[i + 3]);
+    }
+
+    for ( /* void */ ; i < len; i++) {
         all |= mapi_base64_value(p[i]);
     }
 
@@ -89,30 +109,47 @@ mapi_base64_byte(const unsigned char *p, size_t i)
 }
 
 
+/* four characters, three bytes */
+static inline uint32_t
+mapi_base64_group(const unsigned char *p)
+{
+    return (uint32_t) (mapi_base64_value(p[0]) & 0x3f) << 18
+           | (uint32_t) (mapi_base64_value(p[1]) & 0x3f) << 12
+           | (uint32_t) (mapi_base64_value(p[2]) & 0x3f) << 6
+           | (uint32_t) (mapi_base64_value(p[3]) & 0x3f);
+}
+
+
 void
 mapi_base64_read(unsigned char *dst, const unsigned char *p, size_t from,
     size_t n)
 {
-    uint32_t              v;
-    const unsigned char  *q;
+    uint32_t  v;
 
     for ( /* void */ ; n && from % 3; from++, n--) {
         *dst++ = mapi_base64_byte(p, from);
     }
 
-    for (q = p + from / 3 * 4; n >= 3; q += 4, from += 3, n -= 3) {
-        v = (uint32_t) (mapi_base64_value(q[0]) & 0x3f) << 18
-            | (uint32_t) (mapi_base64_value(q[1]) & 0x3f) << 12
-            | (uint32_t) (mapi_base64_value(q[2]) & 0x3f) << 6
-            | (uint32_t) (mapi_base64_value(q[3]) & 0x3f);
+    p += from / 3 * 4;
 
-        *dst++ = (unsigned char) (v >> 16);
-        *dst++ = (unsigned char) (v >> 8);
-        *dst++ = (unsigned char) v;
+    /* four bytes are stored while there is room: the last is not one yet */
+
+    for ( /* void */ ; n >= 4; p += 4, dst += 3, n -= 3) {
+        mapi_store32(dst, __builtin_bswap32(mapi_base64_group(p) << 8));
     }
 
-    for ( /* void */ ; n; from++, n--) {
-        *dst++ = mapi_base64_byte(p, from);
+    if (n == 3) {
+        v = mapi_base64_group(p);
+
+        dst[0] = (unsigned char) (v >> 16);
+        dst[1] = (unsigned char) (v >> 8);
+        dst[2] = (unsigned char) v;
+
+        return;
+    }
+
+    for (from = 0; from < n; from++) {
+        dst[from] = mapi_base64_byte(p, from);
     }
 }
 
@@ -122,30 +159,41 @@ mapi_base64_until(unsigned char *dst, size_t size, const unsigned char *p,
     size_t n, unsigned char stop)
 {
     size_t         i;
-    unsigned       a, b, at;
-    unsigned char  c;
+    unsigned char  a, b, c;
 
-    for (at = 0, i = 0; i < n; i++) {
+    /* a byte is in two characters: no other is read before it is known */
 
-        a = mapi_base64_value(p[0]) & 0x3f;
+#define mapi_base64_put(byte)                                                 \
+    c = (unsigned char) (byte);                                               \
+                                                                              \
+    if (c == stop) {                                                          \
+        return i;                                                             \
+    }                                                                         \
+                                                                              \
+    if (i == size) {                                                          \
+        break;                                                                \
+    }                                                                         \
+                                                                              \
+    dst[i++] = c
+
+    for (i = 0; i < n; p += 4) {
+        a = mapi_base64_value(p[0]);
         b = mapi_base64_value(p[1]) & 0x3f;
-        c = (unsigned char) (a << (2 + 2 * at) | b >> (4 - 2 * at));
+        mapi_base64_put(a << 2 | b >> 4);
 
-        if (c == stop) {
-            return i;
-        }
-
-        if (i == size) {
+        if (i == n) {
             break;
         }
 
-        dst[i] = c;
-        p++;
+        a = mapi_base64_value(p[2]) & 0x3f;
+        mapi_base64_put(b << 4 | a >> 2);
 
-        if (++at == 3) {
-            at = 0;
-            p++;
+        if (i == n) {
+            break;
         }
+
+        b = mapi_base64_value(p[3]) & 0x3f;
+        mapi_base64_put(a << 6 | b);
     }
 
     return n;

@@ -180,6 +180,116 @@ test_until(void **state)
 }
 
 
+/* every byte but "=" in every place of every length, padded and not */
+static void
+test_check_bytes(void **state)
+{
+    int             c, valid;
+    size_t          i, n, len, pads, decoded;
+    const char     *digit;
+    unit_edge_t     e;
+    unsigned char  *p;
+
+    static const char  digits[] =
+                       "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+                       "0123456789-_";
+
+    e = unit_edge_create(64);
+
+    for (len = 0; len <= 23; len++) {
+        pads = len % 4 < 2 ? 0 : 4 - len % 4;
+
+        for (n = 0; n <= pads; n += pads ? pads : 1) {
+            p = unit_edge_tail(&e, len + n);
+
+            for (i = 0; i < len; i++) {
+                for (c = 0; c < 256; c++) {
+
+                    /* all the others are zero bits, and so is what is left */
+
+                    memset(p, 'A', len);
+                    memset(p + len, '=', n);
+                    p[i] = (unsigned char) c;
+
+                    digit = c ? strchr(digits, c) : NULL;
+                    valid = digit && len % 4 != 1;
+
+                    if (valid && i == len - 1 && len % 4) {
+                        valid = (digit - digits) % (len % 4 == 2 ? 16 : 4)
+                                == 0;
+                    }
+
+                    if (c == '=') {
+                        continue;
+                    }
+
+                    assert_int_equal(mapi_base64_check(p, len + n,
+                                                       MAPI_BASE64_URL,
+                                                       &decoded) == MAPI_OK,
+                                     valid);
+
+                    if (valid) {
+                        assert_int_equal(decoded, len * 6 / 8);
+                    }
+                }
+            }
+        }
+    }
+
+    unit_edge_destroy(&e);
+}
+
+
+/* up to a stop at every place, into room of every size, of texts that end */
+static void
+test_until_every(void **state)
+{
+    size_t          n, at, size, expected;
+    unit_edge_t     text, out;
+    unsigned char  *p, *q, bytes[24];
+
+    text = unit_edge_create(64);
+    out = unit_edge_create(64);
+
+    for (n = 0; n <= sizeof(bytes); n++) {
+        for (at = 0; at <= n; at++) {
+            memset(bytes, 'p', sizeof(bytes));
+
+            for (size = 0; size < at; size++) {
+                bytes[size] = (unsigned char) (0xc0 + size * 5);
+            }
+
+            if (at < n) {
+                bytes[at] = ':';
+            }
+
+            p = unit_edge_tail(&text, mapi_base64_encoded(n));
+            (void) mapi_base64_url(p, bytes, n);
+
+            for (size = 0; size <= n; size++) {
+                q = unit_edge_tail(&out, size);
+                memset(q, '#', size);
+
+                expected = at <= size ? at : n;
+                assert_int_equal(mapi_base64_until(q, size, p, n, ':'),
+                                 expected);
+
+                if (at < size ? at : size) {
+                    assert_memory_equal(q, bytes, at < size ? at : size);
+                }
+
+                if (at < size) {
+                    assert_int_equal(q[at], '#');
+                }
+            }
+        }
+    }
+
+    unit_edge_destroy(&text);
+    unit_edge_destroy(&out);
+}
+
+
 int
 main(void)
 {
@@ -187,7 +297,9 @@ main(void)
         cmocka_unit_test(test_check),
         cmocka_unit_test(test_ranges),
         cmocka_unit_test(test_every_byte),
-        cmocka_unit_test(test_until)
+        cmocka_unit_test(test_check_bytes),
+        cmocka_unit_test(test_until),
+        cmocka_unit_test(test_until_every)
     };
 
     return cmocka_run_group_tests_name("base64", tests, NULL, NULL);
