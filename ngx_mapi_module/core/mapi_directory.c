@@ -18,18 +18,41 @@
 #define MAPI_DIRECTORY_SWEEP      60
 
 
-/* mailboxes that a process remembers, as a power of two: 12 MB if all are */
-#define MAPI_DIRECTORY_SEEN_BITS  18
+/*
+ * Mailboxes that a process remembers: two in a line of the processor's cache,
+ * this many lines as a power of two, 16 MB if all are used; and where their
+ * databases' GUIDs stand.
+ */
+#define MAPI_DIRECTORY_SEEN_BITS            18
+#define MAPI_DIRECTORY_SEEN_WAYS            2
+#define MAPI_DIRECTORY_SEEN_DATABASES_BITS  12
+#define MAPI_DIRECTORY_SEEN_TRIES           64
+
+#define MAPI_DIRECTORY_SEEN_SIZE                                              \
+    ((sizeof(mapi_directory_seen_t) << MAPI_DIRECTORY_SEEN_BITS)              \
+     + (sizeof(mapi_guid_t) << MAPI_DIRECTORY_SEEN_DATABASES_BITS))
+
+#define MAPI_SEEN_DATABASE                                                    \
+    ((1u << MAPI_DIRECTORY_SEEN_DATABASES_BITS) - 1)
+
+#define MAPI_SEEN_ARCHIVE  0x40000000
+#define MAPI_SEEN_ENABLED  0x80000000
 
 
 typedef struct {
-    mapi_guid_t            asked;
-    mapi_guid_t            database;
-    uint64_t               smtp;      /* of the address, in the map */
+    mapi_guid_t            asked[MAPI_DIRECTORY_SEEN_WAYS];
+    uint64_t               smtp[MAPI_DIRECTORY_SEEN_WAYS];
+                                      /* 48 bits where in the map, 16 bits
+                                         how long */
+    uint32_t               database[MAPI_DIRECTORY_SEEN_WAYS];
+                                      /* where in seen_databases, and flags */
     uint32_t               epoch;
-    uint16_t               smtp_len;
-    uint16_t               mapi_enabled;
+    uint16_t               n;         /* in use, if the epoch is now */
+    uint16_t               turn;      /* of the next one that has to go */
 } mapi_directory_seen_t;
+
+
+_Static_assert(sizeof(mapi_directory_seen_t) == 64, "one line of the cache");
 
 
 struct mapi_directory_s {
@@ -41,9 +64,17 @@ struct mapi_directory_s {
     MDB_txn               *txn;       /* reset between begin and end */
     mapi_page_tree_t       tree;      /* of the begun transaction */
 
-    mapi_directory_seen_t *seen;      /* MAPI_DIRECTORY_SEEN, or NULL */
+    mapi_directory_seen_t *seen;      /* or NULL */
+    mapi_guid_t           *seen_databases;
     uint64_t               seen_generation;
-    uint32_t               epoch;     /* of the slots that count */
+    uint32_t               epoch;     /* of the lines that count */
+
+    mapi_directory_seen_t *asked;     /* where warm_again found one, or NULL */
+    unsigned               asked_way;
+
+    mapi_page_leaf_t       leaf;      /* where leaf_of is */
+    uint64_t               leaf_generation;
+    mapi_guid_t            leaf_of;
 
     uint64_t               opens;
     time_t                 now;
@@ -69,6 +100,8 @@ static void mapi_directory_drop(mapi_directory_t *d);
 static int mapi_directory_renew(mapi_directory_t *d);
 static int mapi_directory_by_guid(mapi_directory_t *d,
     const mapi_guid_t *guid, mapi_mailbox_t *mailbox);
+static int mapi_directory_seen_database(mapi_directory_t *d,
+    const mapi_guid_t *guid, unsigned *index);
 static int mapi_directory_find_guid(mapi_directory_t *d,
     const mapi_guid_t *guid, mapi_mailbox_t *mailbox);
 static int mapi_directory_by_name(mapi_directory_t *d, unsigned space,
@@ -138,9 +171,7 @@ mapi_directory_close(mapi_directory_t *d)
     mapi_directory_drop(d);
 
     if (d->seen) {
-        (void) munmap(d->seen,
-                      sizeof(mapi_directory_seen_t)
-                      << MAPI_DIRECTORY_SEEN_BITS);
+        (void) munmap(d->seen, MAPI_DIRECTORY_SEEN_SIZE);
     }
 
     free(d);
@@ -327,6 +358,11 @@ mapi_directory_drop(mapi_directory_t *d)
 
     d->env = NULL;
     d->txn = NULL;
+
+    /* another map may stand in the same place */
+
+    d->tree.map = NULL;
+    d->leaf.no = 0;
 }
 
 
@@ -458,7 +494,24 @@ mapi_directory_find_guid(mapi_directory_t *d, const mapi_guid_t *guid,
 
     (void) mapi_directory_guid_key(key, mapi_table_mailbox, guid);
 
-    rc = mapi_directory_fetch(d, key, sizeof(key), &value);
+    /*
+     * The leaf that has been asked for ahead is of this very snapshot: the
+     * pages above need not be looked at again.  What is not there is looked
+     * for from the root.
+     */
+
+    rc = MAPI_DECLINED;
+
+    if (d->leaf.no && d->leaf_generation == mapi_directory_generation(d)
+        && memcmp(d->leaf_of.b, guid->b, sizeof(guid->b)) == 0)
+    {
+        rc = mapi_page_get_leaf(&d->tree, &d->leaf, key, sizeof(key), &value);
+        d->leaf.no = 0;
+    }
+
+    if (rc != MAPI_OK) {
+        rc = mapi_directory_fetch(d, key, sizeof(key), &value);
+    }
 
     if (rc != MAPI_OK) {
         return rc;
@@ -594,98 +647,298 @@ mapi_directory_fill(mapi_mailbox_t *mailbox,
 /*
  * Mailboxes that this process was asked for lately.  A commit makes all of
  * them strangers, by another epoch; without memory there are none.
+ *
+ * A mailbox is in one of two lines, in the second only if the first is full;
+ * and what is full stays so until the next commit.
  */
 
-static mapi_directory_seen_t *
-mapi_directory_slot(mapi_directory_t *d, const mapi_guid_t *guid)
+static inline uint64_t
+mapi_directory_seen_hash(const mapi_guid_t *guid)
 {
-    uint64_t  bits;
+    uint64_t  low, high;
 
     /* GUIDs are mostly random, but nothing keeps them from being counted up */
 
-    memcpy(&bits, guid->b + 8, sizeof(bits));
-    bits ^= (uint64_t) guid->b[0] << 24 | guid->b[1] << 16 | guid->b[2] << 8
-            | guid->b[3];
-    bits *= 0x9e3779b97f4a7c15ULL;
+    memcpy(&low, guid->b, sizeof(low));
+    memcpy(&high, guid->b + 8, sizeof(high));
 
-    return &d->seen[bits >> (64 - MAPI_DIRECTORY_SEEN_BITS)];
+    return (high ^ (low << 32 | low >> 32)) * 0x9e3779b97f4a7c15ULL;
+}
+
+
+static inline mapi_directory_seen_t *
+mapi_directory_seen_line(mapi_directory_t *d, uint64_t hash)
+{
+    return &d->seen[hash >> (64 - MAPI_DIRECTORY_SEEN_BITS)];
+}
+
+
+static mapi_directory_seen_t *
+mapi_directory_seen(mapi_directory_t *d, const mapi_guid_t *guid, unsigned *i)
+{
+    uint64_t                hash;
+    unsigned                n, line;
+    mapi_directory_seen_t  *seen;
+
+    hash = mapi_directory_seen_hash(guid);
+
+    for (line = 0; line < 2; line++) {
+
+        seen = mapi_directory_seen_line(d, hash);
+
+        if (seen->epoch != d->epoch) {
+            return NULL;
+        }
+
+        for (n = 0; n < seen->n; n++) {
+            if (memcmp(seen->asked[n].b, guid->b, sizeof(guid->b)) == 0) {
+                *i = n;
+                return seen;
+            }
+        }
+
+        if (seen->n < MAPI_DIRECTORY_SEEN_WAYS) {
+            return NULL;
+        }
+
+        hash <<= MAPI_DIRECTORY_SEEN_BITS;
+    }
+
+    return NULL;
+}
+
+
+static void
+mapi_directory_remember(mapi_directory_t *d, const mapi_guid_t *guid,
+    const mapi_mailbox_t *mailbox)
+{
+    uint64_t                hash, smtp;
+    unsigned                i, line, database;
+    mapi_directory_seen_t  *seen, *first;
+
+    smtp = mailbox->smtp.data - d->tree.map;
+
+    if (smtp > UINT64_MAX >> 16 || mailbox->smtp.len > UINT16_MAX
+        || mapi_directory_seen_database(d, &mailbox->database, &database)
+           != MAPI_OK)
+    {
+        return;
+    }
+
+    hash = mapi_directory_seen_hash(guid);
+    first = mapi_directory_seen_line(d, hash);
+    seen = first;
+
+    for (line = 0; line < 2; line++) {
+
+        if (seen->epoch != d->epoch) {
+            seen->epoch = d->epoch;
+            seen->n = 0;
+        }
+
+        if (seen->n < MAPI_DIRECTORY_SEEN_WAYS) {
+            i = seen->n++;
+            goto found;
+        }
+
+        seen = mapi_directory_seen_line(d, hash << MAPI_DIRECTORY_SEEN_BITS);
+    }
+
+    seen = first;
+    i = seen->turn++ % MAPI_DIRECTORY_SEEN_WAYS;
+
+found:
+
+    seen->asked[i] = *guid;
+    seen->smtp[i] = smtp << 16 | mailbox->smtp.len;
+    seen->database[i] = database
+                        | (mailbox->is_archive ? MAPI_SEEN_ARCHIVE : 0)
+                        | (mailbox->mapi_enabled ? MAPI_SEEN_ENABLED : 0);
+}
+
+
+/*
+ * Where a database's GUID stands: they are few, and so a mailbox takes less
+ * room.  MAPI_DECLINED if there are too many, or it is no GUID.
+ */
+
+static int
+mapi_directory_seen_database(mapi_directory_t *d, const mapi_guid_t *guid,
+    unsigned *index)
+{
+    unsigned      i, n;
+    mapi_guid_t  *place;
+
+    if (mapi_guid_is_null(guid)) {
+        return MAPI_DECLINED;
+    }
+
+    i = (unsigned) (mapi_directory_seen_hash(guid)
+                    >> (64 - MAPI_DIRECTORY_SEEN_DATABASES_BITS));
+
+    for (n = 0; n < MAPI_DIRECTORY_SEEN_TRIES; n++) {
+
+        place = &d->seen_databases[i];
+
+        if (memcmp(place->b, guid->b, sizeof(guid->b)) == 0) {
+            *index = i;
+            return MAPI_OK;
+        }
+
+        if (mapi_guid_is_null(place)) {
+            *place = *guid;
+            *index = i;
+            return MAPI_OK;
+        }
+
+        i = (i + 1) % (1u << MAPI_DIRECTORY_SEEN_DATABASES_BITS);
+    }
+
+    return MAPI_DECLINED;
 }
 
 
 static void
 mapi_directory_refresh_seen(mapi_directory_t *d)
 {
-    void    *p;
-    size_t   size;
-
-    size = sizeof(mapi_directory_seen_t) << MAPI_DIRECTORY_SEEN_BITS;
+    void  *p;
 
     if (d->seen == NULL) {
-        p = mmap(NULL, size, PROT_READ|PROT_WRITE, MAP_PRIVATE|MAP_ANONYMOUS,
-                 -1, 0);
+        p = mmap(NULL, MAPI_DIRECTORY_SEEN_SIZE, PROT_READ|PROT_WRITE,
+                 MAP_PRIVATE|MAP_ANONYMOUS, -1, 0);
 
         if (p == MAP_FAILED) {
             return;
         }
 
 #ifdef MADV_HUGEPAGE
-        (void) madvise(p, size, MADV_HUGEPAGE);
+        (void) madvise(p, MAPI_DIRECTORY_SEEN_SIZE, MADV_HUGEPAGE);
 #endif
 
         d->seen = p;
+        d->seen_databases = (mapi_guid_t *)
+                            (d->seen + (1 << MAPI_DIRECTORY_SEEN_BITS));
     }
 
     d->seen_generation = mapi_directory_generation(d);
+    d->asked = NULL;
 
     /* what is older than four thousand million commits is wiped */
 
     if (++d->epoch == 0) {
-        memset(d->seen, 0, size);
+        memset(d->seen, 0,
+               sizeof(mapi_directory_seen_t) << MAPI_DIRECTORY_SEEN_BITS);
         d->epoch = 1;
     }
+
+    /* nobody refers to one of them now */
+
+    memset(d->seen_databases, 0,
+           sizeof(mapi_guid_t) << MAPI_DIRECTORY_SEEN_DATABASES_BITS);
 }
 
 
 void
 mapi_directory_warm(mapi_directory_t *d, const mapi_identity_t *id)
 {
-    mapi_directory_seen_t  *seen;
-
     if (id->kind == mapi_identity_guid && d->seen) {
-        seen = mapi_directory_slot(d, &id->guid);
-        __builtin_prefetch(seen);
-        __builtin_prefetch((unsigned char *) seen + sizeof(*seen) - 1);
+        __builtin_prefetch(mapi_directory_seen_line(d,
+                                         mapi_directory_seen_hash(&id->guid)));
     }
 }
 
 
 void
-mapi_directory_warm_again(mapi_directory_t *d, const mapi_identity_t *id)
+mapi_directory_warm_again(mapi_directory_t *d, const mapi_identity_t *id,
+    unsigned smtp)
 {
+    unsigned                i;
     unsigned char           key[17];
     mapi_directory_seen_t  *seen;
 
     /* before the first transaction there is no tree, nor after a resize */
 
     if (id->kind != mapi_identity_guid
-        || d->env == NULL || d->tree.map == NULL
-        || d->tree.map != d->env->map
-        || mapi_page_bytes(&d->tree.meta) > d->env->map_len)
+        || d->tree.map == NULL
+        || d->tree.map != d->env->map)
     {
         return;
     }
 
     if (d->seen) {
-        seen = mapi_directory_slot(d, &id->guid);
+        seen = mapi_directory_seen(d, &id->guid, &i);
 
-        if (memcmp(seen->asked.b, id->guid.b, sizeof(id->guid.b)) == 0) {
+        if (seen) {
+            d->asked = seen;
+            d->asked_way = i;
+
+            if (smtp) {
+                __builtin_prefetch(d->tree.map + (seen->smtp[i] >> 16));
+            }
+
             return;
         }
     }
 
     (void) mapi_directory_guid_key(key, mapi_table_mailbox, &id->guid);
 
-    mapi_page_warm(&d->tree, key, sizeof(key));
+    mapi_page_warm(&d->tree, key, sizeof(key), &d->leaf);
+    d->leaf_of = id->guid;
+    d->leaf_generation = mapi_directory_generation(d);
+}
+
+
+int
+mapi_directory_recall(mapi_directory_t *d, const mapi_identity_t *id,
+    time_t now, mapi_guid_t *database, mapi_str_t *smtp)
+{
+    size_t                  len;
+    unsigned                i;
+    mapi_directory_seen_t  *seen;
+
+    /* a tree with a map has an environment, a generation of it memory */
+
+    if (id->kind != mapi_identity_guid
+        || d->looked != now
+        || d->tree.map == NULL
+        || d->tree.map != d->env->map
+        || d->seen_generation != mapi_directory_generation(d)
+        || !mapi_page_newest(&d->tree))
+    {
+        return MAPI_DECLINED;
+    }
+
+    seen = d->asked;
+    i = d->asked_way;
+
+    if (seen == NULL
+        || memcmp(seen->asked[i].b, id->guid.b, sizeof(id->guid.b)) != 0)
+    {
+        seen = mapi_directory_seen(d, &id->guid, &i);
+
+        if (seen == NULL) {
+            return MAPI_DECLINED;
+        }
+    }
+
+    *database = d->seen_databases[seen->database[i] & MAPI_SEEN_DATABASE];
+
+    if (smtp == NULL) {
+        return MAPI_OK;
+    }
+
+    len = seen->smtp[i] & UINT16_MAX;
+
+    if (len > smtp->len) {
+        return MAPI_DECLINED;
+    }
+
+    memcpy(smtp->data, d->tree.map + (seen->smtp[i] >> 16), len);
+    smtp->len = len;
+
+    /* as long as the snapshot is the newest, nothing of it is overwritten */
+
+    return mapi_page_newest(&d->tree) ? MAPI_OK : MAPI_DECLINED;
 }
 
 
@@ -694,6 +947,7 @@ mapi_directory_by_guid(mapi_directory_t *d, const mapi_guid_t *guid,
     mapi_mailbox_t *mailbox)
 {
     int                     rc;
+    unsigned                i, index;
     mapi_directory_seen_t  *seen;
 
     if (d->nested == 0) {
@@ -709,37 +963,34 @@ mapi_directory_by_guid(mapi_directory_t *d, const mapi_guid_t *guid,
         }
     }
 
-    seen = mapi_directory_slot(d, guid);
+    seen = mapi_directory_seen(d, guid, &i);
 
-    if (seen->epoch == d->epoch
-        && memcmp(seen->asked.b, guid->b, sizeof(guid->b)) == 0)
-    {
-        mailbox->guid = *guid;
-        mailbox->database = seen->database;
-        mailbox->is_archive = 0;
-        mailbox->mapi_enabled = seen->mapi_enabled;
-        mailbox->smtp.data = (unsigned char *) d->tree.map + seen->smtp;
-        mailbox->smtp.len = seen->smtp_len;
+    if (seen == NULL) {
+        rc = mapi_directory_find_guid(d, guid, mailbox);
 
-        return MAPI_OK;
+        if (rc == MAPI_OK) {
+            mapi_directory_remember(d, guid, mailbox);
+        }
+
+        return rc;
     }
 
-    rc = mapi_directory_find_guid(d, guid, mailbox);
+    index = seen->database[i];
 
-    /* an archive's name differs from what was asked for: it is looked up */
-
-    if (rc == MAPI_OK && !mailbox->is_archive
-        && mailbox->smtp.len <= UINT16_MAX)
-    {
-        seen->asked = *guid;
-        seen->database = mailbox->database;
-        seen->smtp = mailbox->smtp.data - d->tree.map;
-        seen->smtp_len = (uint16_t) mailbox->smtp.len;
-        seen->mapi_enabled = mailbox->mapi_enabled;
-        seen->epoch = d->epoch;
+    if (index & MAPI_SEEN_ARCHIVE) {
+        /* whose archive it is is not remembered */
+        return mapi_directory_find_guid(d, guid, mailbox);
     }
 
-    return rc;
+    mailbox->guid = *guid;
+    mailbox->database = d->seen_databases[index & MAPI_SEEN_DATABASE];
+    mailbox->is_archive = 0;
+    mailbox->mapi_enabled = (index & MAPI_SEEN_ENABLED) ? 1 : 0;
+    mailbox->smtp.data = (unsigned char *) d->tree.map
+                         + (seen->smtp[i] >> 16);
+    mailbox->smtp.len = seen->smtp[i] & UINT16_MAX;
+
+    return MAPI_OK;
 }
 
 

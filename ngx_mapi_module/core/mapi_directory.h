@@ -110,11 +110,23 @@ int mapi_directory_mailbox(mapi_directory_t *d, const mapi_identity_t *id,
 /*
  * Asks ahead for what mapi_directory_mailbox() will read of a GUID, so that
  * it need not wait for it: first, then after some other work again, then
- * after some more the lookup.  No transaction is needed.
+ * after some more the lookup, for which smtp tells whether the address will
+ * be read.  No transaction is needed.
  */
 void mapi_directory_warm(mapi_directory_t *d, const mapi_identity_t *id);
 void mapi_directory_warm_again(mapi_directory_t *d,
-    const mapi_identity_t *id);
+    const mapi_identity_t *id, unsigned smtp);
+
+/*
+ * What this process remembers of a GUID, without a transaction: where it
+ * lives, and the primary address if smtp is given, as a copy.  The caller
+ * gives the room in smtp->data and smtp->len.  What is remembered is what
+ * begin(), mailbox() and end() would find now: generation() is that of the
+ * newest commit.
+ * MAPI_OK, or MAPI_DECLINED: only begin() can tell.
+ */
+int mapi_directory_recall(mapi_directory_t *d, const mapi_identity_t *id,
+    time_t now, mapi_guid_t *database, mapi_str_t *smtp);
 
 int mapi_directory_database(mapi_directory_t *d, const mapi_guid_t *guid,
     mapi_database_t *database);

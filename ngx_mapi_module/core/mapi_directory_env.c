@@ -360,6 +360,7 @@ mapi_directory_env_record(mapi_directory_env_t *e, char *text)
         return MAPI_ERROR;
     }
 
+    tree.map = NULL;
     rc = mapi_directory_env_renew(e, txn, &tree, text);
 
     if (rc == MAPI_OK) {
@@ -480,13 +481,11 @@ int
 mapi_directory_env_renew(mapi_directory_env_t *e, MDB_txn *txn,
     mapi_page_tree_t *tree, char *text)
 {
-    int                i, rc;
-    size_t             txnid;
-    uint64_t           need;
-    MDB_envinfo        info;
-    mapi_page_meta_t  *meta;
-
-    meta = &tree->meta;
+    int               i, rc;
+    size_t            txnid;
+    uint64_t          need;
+    MDB_envinfo       info;
+    mapi_page_meta_t  meta;
 
     for (i = 0; i < MAPI_DIRECTORY_TRIES; i++) {
 
@@ -515,32 +514,39 @@ mapi_directory_env_renew(mapi_directory_env_t *e, MDB_txn *txn,
 
         txnid = mdb_txn_id(txn);
 
+        if (e->map == tree->map && tree->meta.txnid == txnid
+            && mapi_page_newest(tree))
+        {
+            return MAPI_OK;
+        }
+
         /* LMDB writes its meta pages in turn: this one is the snapshot's
          * unless two commits have come since */
 
-        rc = mapi_page_meta(meta, e->map + (txnid & 1) * e->page_size,
+        rc = mapi_page_meta(&meta, e->map + (txnid & 1) * e->page_size,
                             MAPI_PAGE_META_SIZE);
 
-        if (rc != MAPI_OK || meta->page_size != e->page_size) {
+        if (rc != MAPI_OK || meta.page_size != e->page_size) {
             break;
         }
 
-        if (meta->txnid != txnid) {
+        if (meta.txnid != txnid) {
             mdb_txn_reset(txn);
             continue;
         }
 
-        need = mapi_page_bytes(meta);
+        need = mapi_page_bytes(&meta);
 
         if (need > e->map_len) {
-            if (mapi_directory_env_map(e, need > meta->map_size
-                                          ? need : meta->map_size)
+            if (mapi_directory_env_map(e, need > meta.map_size
+                                          ? need : meta.map_size)
                 != MAPI_OK)
             {
                 break;
             }
         }
 
+        tree->meta = meta;
         tree->map = e->map;
 
         return MAPI_OK;

@@ -75,7 +75,9 @@ MDB_txn *mapi_directory_env_txn(mapi_directory_env_t *env, char *text);
 
 /*
  * Renews the transaction and sets the tree to its snapshot, with a larger map
- * if the file has grown.  MAPI_OK, or MAPI_ERROR with the transaction reset.
+ * if the file has grown.  The tree is one that this has set before, or has no
+ * map.  MAPI_OK, or MAPI_ERROR with the transaction reset and the tree as it
+ * was.
  */
 int mapi_directory_env_renew(mapi_directory_env_t *env, MDB_txn *txn,
     mapi_page_tree_t *tree, char *text);

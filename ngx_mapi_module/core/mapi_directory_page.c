@@ -14,6 +14,7 @@
 
 #define MAPI_PAGE_MAGIC    0xBEEFC0DE
 #define MAPI_PAGE_VERSION  1
+#define MAPI_PAGE_TXNID    144
 
 #define MAPI_PAGE_HEADER   16
 #define MAPI_PAGE_NODE     8
@@ -25,6 +26,9 @@
 #define MAPI_PAGE_KINDS    0x6f
 
 #define MAPI_NODE_BIG      0x01
+
+/* no order of two keys */
+#define MAPI_PAGE_DAMAGED  2
 
 
 typedef struct {
@@ -45,8 +49,8 @@ typedef struct {
 
 
 /*
- * A key and the bounds that the pages above have set: their first eight bytes
- * as numbers.
+ * A key and the bounds that the nodes beside it have set so far: their first
+ * eight bytes as numbers.
  */
 
 typedef struct {
@@ -74,8 +78,10 @@ static int mapi_page_node(const mapi_page_tree_t *tree,
     const mapi_page_t *page, unsigned i, mapi_page_node_t *node);
 static void mapi_page_key(mapi_page_key_t *k, const unsigned char *key,
     size_t len);
+static int mapi_page_order(const mapi_page_key_t *k, const unsigned char *p,
+    size_t len);
 static int mapi_page_bracket(const mapi_page_tree_t *tree,
-    const mapi_page_t *page, const mapi_page_key_t *k, unsigned *low,
+    const mapi_page_t *page, mapi_page_key_t *k, unsigned *low,
     unsigned *high);
 static int mapi_page_search(const mapi_page_tree_t *tree,
     const mapi_page_t *page, mapi_page_key_t *k, unsigned *index,
@@ -157,7 +163,7 @@ mapi_page_meta(mapi_page_meta_t *meta, const unsigned char *p, size_t len)
     meta->root = mapi_page_u64(p + 128);
     meta->depth = mapi_page_u16(p + 94);
     meta->last = mapi_page_u64(p + 136);
-    meta->txnid = mapi_page_u64(p + 144);
+    meta->txnid = mapi_page_u64(p + MAPI_PAGE_TXNID);
 
     if (meta->last < 1 || meta->last > (UINT64_MAX >> 17)) {
         return MAPI_ERROR;
@@ -177,6 +183,30 @@ uint64_t
 mapi_page_bytes(const mapi_page_meta_t *meta)
 {
     return (meta->last + 1) * meta->page_size;
+}
+
+
+int
+mapi_page_newest(const mapi_page_tree_t *tree)
+{
+    size_t                own, other;
+    uint64_t              txnid, before, now;
+    const unsigned char  *p;
+
+    txnid = tree->meta.txnid;
+    own = (txnid & 1) * tree->meta.page_size;
+    other = tree->meta.page_size - own;
+    p = tree->map + MAPI_PAGE_TXNID;
+
+    /* what was read from the map so far stays before, the rest behind */
+
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+
+    now = __atomic_load_n((const uint64_t *) (p + own), __ATOMIC_ACQUIRE);
+    before = __atomic_load_n((const uint64_t *) (p + other),
+                             __ATOMIC_ACQUIRE);
+
+    return now == txnid && before < txnid;
 }
 
 
@@ -313,52 +343,59 @@ mapi_page_key(mapi_page_key_t *k, const unsigned char *key, size_t len)
 
 
 /*
- * *order is below, equal to or above zero as the key is to the node's.  The
- * first eight bytes decide nearly always.
+ * Below, equal to or above zero as the key is to the node's, or
+ * MAPI_PAGE_DAMAGED.  The first eight bytes, in *head, decide nearly always.
  */
 
 static inline int
 mapi_page_compare(const mapi_page_tree_t *tree, const mapi_page_t *page,
-    unsigned i, const mapi_page_key_t *k, int *order)
+    unsigned i, const mapi_page_key_t *k, uint64_t *head)
 {
-    size_t                off, len, n;
-    uint64_t              head;
+    size_t                off, left, len;
     const unsigned char  *p;
 
     off = mapi_page_u16(page->p + MAPI_PAGE_HEADER + 2 * i);
+    left = tree->meta.page_size - MAPI_PAGE_NODE;
 
-    if (off < MAPI_PAGE_HEADER
-        || off + MAPI_PAGE_NODE > tree->meta.page_size)
-    {
-        return MAPI_ERROR;
+    if (off < MAPI_PAGE_HEADER || off > left) {
+        return MAPI_PAGE_DAMAGED;
     }
 
     p = page->p + off;
     len = mapi_page_u16(p + 6);
     p += MAPI_PAGE_NODE;
 
-    if (off + MAPI_PAGE_NODE + len > tree->meta.page_size) {
-        return MAPI_ERROR;
+    if (len > left - off) {
+        return MAPI_PAGE_DAMAGED;
     }
 
-    if (len >= 8) {
-        head = mapi_page_head(p, 8);
-
-        if (k->head != head) {
-            *order = (k->head < head) ? -1 : 1;
-            return MAPI_OK;
-        }
+    if (len < 8) {
+        *head = mapi_page_head(p, len);
+        return mapi_page_order(k, p, len);
     }
 
-    n = (k->len < len) ? k->len : len;
+    *head = mapi_page_head(p, 8);
 
-    *order = memcmp(k->key, p, n);
-
-    if (*order == 0 && k->len != len) {
-        *order = (k->len < len) ? -1 : 1;
+    if (k->head != *head) {
+        return (k->head < *head) ? -1 : 1;
     }
 
-    return MAPI_OK;
+    return mapi_page_order(k, p, len);
+}
+
+
+static int
+mapi_page_order(const mapi_page_key_t *k, const unsigned char *p, size_t len)
+{
+    int  order;
+
+    order = memcmp(k->key, p, (k->len < len) ? k->len : len);
+
+    if (order == 0) {
+        return (k->len > len) - (k->len < len);
+    }
+
+    return (order < 0) ? -1 : 1;
 }
 
 
@@ -370,11 +407,11 @@ mapi_page_compare(const mapi_page_tree_t *tree, const mapi_page_t *page,
 
 static int
 mapi_page_bracket(const mapi_page_tree_t *tree, const mapi_page_t *page,
-    const mapi_page_key_t *k, unsigned *low, unsigned *high)
+    mapi_page_key_t *k, unsigned *low, unsigned *high)
 {
     int       order;
     unsigned  i, step, n;
-    uint64_t  share;
+    uint64_t  share, head;
 
     n = *high - *low;
 
@@ -393,7 +430,9 @@ mapi_page_bracket(const mapi_page_tree_t *tree, const mapi_page_t *page,
 
     for (step = 1; /* void */ ; step *= 2) {
 
-        if (mapi_page_compare(tree, page, i, k, &order) != MAPI_OK) {
+        order = mapi_page_compare(tree, page, i, k, &head);
+
+        if (order == MAPI_PAGE_DAMAGED) {
             return MAPI_ERROR;
         }
 
@@ -404,6 +443,7 @@ mapi_page_bracket(const mapi_page_tree_t *tree, const mapi_page_t *page,
 
         if (order > 0) {
             *low = i + 1;
+            k->low = head;
 
             if (step > *high - *low) {
                 return MAPI_DECLINED;
@@ -413,6 +453,7 @@ mapi_page_bracket(const mapi_page_tree_t *tree, const mapi_page_t *page,
 
         } else {
             *high = i;
+            k->high = head;
 
             if (step > *high - *low) {
                 return MAPI_DECLINED;
@@ -436,6 +477,7 @@ mapi_page_search(const mapi_page_tree_t *tree, const mapi_page_t *page,
 {
     int       rc, order;
     unsigned  low, high, mid;
+    uint64_t  head;
 
     low = page->leaf ? 0 : 1;
     high = page->n;
@@ -464,7 +506,9 @@ mapi_page_search(const mapi_page_tree_t *tree, const mapi_page_t *page,
     while (low < high) {
         mid = (low + high) / 2;
 
-        if (mapi_page_compare(tree, page, mid, k, &order) != MAPI_OK) {
+        order = mapi_page_compare(tree, page, mid, k, &head);
+
+        if (order == MAPI_PAGE_DAMAGED) {
             return MAPI_ERROR;
         }
 
@@ -475,9 +519,11 @@ mapi_page_search(const mapi_page_tree_t *tree, const mapi_page_t *page,
 
         if (order < 0) {
             high = mid;
+            k->high = head;
 
         } else {
             low = mid + 1;
+            k->low = head;
         }
     }
 
@@ -488,24 +534,7 @@ mapi_page_search(const mapi_page_tree_t *tree, const mapi_page_t *page,
 
     *index = low - 1;
 
-    if (low < page->n) {
-
-        if (mapi_page_node(tree, page, low, node) != MAPI_OK) {
-            return MAPI_ERROR;
-        }
-
-        k->high = mapi_page_head(node->key, node->key_len);
-    }
-
-    if (mapi_page_node(tree, page, low - 1, node) != MAPI_OK) {
-        return MAPI_ERROR;
-    }
-
-    if (low > 1) {
-        k->low = mapi_page_head(node->key, node->key_len);
-    }
-
-    return MAPI_OK;
+    return mapi_page_node(tree, page, low - 1, node);
 }
 
 
@@ -588,15 +617,42 @@ mapi_page_get(const mapi_page_tree_t *tree, const unsigned char *key,
 }
 
 
+int
+mapi_page_get_leaf(const mapi_page_tree_t *tree, const mapi_page_leaf_t *leaf,
+    const unsigned char *key, size_t len, mapi_str_t *value)
+{
+    int               rc;
+    unsigned          i;
+    mapi_page_t       page;
+    mapi_page_key_t   k;
+    mapi_page_node_t  node;
+
+    if (mapi_page_open(tree, leaf->no, &page) != MAPI_OK || !page.leaf) {
+        return MAPI_ERROR;
+    }
+
+    mapi_page_key(&k, key, len);
+
+    k.low = leaf->low;
+    k.high = leaf->high;
+
+    rc = mapi_page_search(tree, &page, &k, &i, &node);
+
+    return (rc == MAPI_OK) ? mapi_page_value(tree, &node, value) : rc;
+}
+
+
 void
 mapi_page_warm(const mapi_page_tree_t *tree, const unsigned char *key,
-    size_t len)
+    size_t len, mapi_page_leaf_t *leaf)
 {
     unsigned          i, level;
     uint64_t          no;
     mapi_page_t       page;
     mapi_page_key_t   k;
     mapi_page_node_t  node;
+
+    leaf->no = 0;
 
     if (tree->meta.depth > MAPI_PAGE_DEPTH) {
         return;
@@ -618,9 +674,15 @@ mapi_page_warm(const mapi_page_tree_t *tree, const unsigned char *key,
         no = node.child;
     }
 
-    if (no <= tree->meta.last) {
-        __builtin_prefetch(tree->map + no * tree->meta.page_size);
+    if (no > tree->meta.last) {
+        return;
     }
+
+    __builtin_prefetch(tree->map + no * tree->meta.page_size);
+
+    leaf->no = no;
+    leaf->low = k.low;
+    leaf->high = k.high;
 }
 
 

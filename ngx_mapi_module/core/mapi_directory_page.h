@@ -48,6 +48,15 @@ typedef struct {
 } mapi_page_tree_t;
 
 
+/* a leaf and the bounds of its keys, as numbers; 0: none */
+
+typedef struct {
+    uint64_t  no;
+    uint64_t  low;
+    uint64_t  high;
+} mapi_page_leaf_t;
+
+
 /* returns MAPI_OK to go on, anything else ends the walk with that code */
 typedef int (*mapi_page_walk_pt)(void *data, const mapi_str_t *key,
     const mapi_str_t *value);
@@ -68,15 +77,35 @@ uint64_t mapi_page_bytes(const mapi_page_meta_t *meta);
 int mapi_page_get(const mapi_page_tree_t *tree, const unsigned char *key,
     size_t len, mapi_str_t *value);
 
+/* the same of one leaf, as mapi_page_warm() has found it */
+int mapi_page_get_leaf(const mapi_page_tree_t *tree,
+    const mapi_page_leaf_t *leaf, const unsigned char *key, size_t len,
+    mapi_str_t *value);
+
+/*
+ * 1 if no commit has come since the tree's snapshot was the newest.  Needs no
+ * transaction, only the map.
+ *
+ * LMDB writes a commit's meta page in the place of the one before the last,
+ * then lets readers know: whoever reads after the commit has ended finds its
+ * number here.  And as nothing of the newest snapshot is overwritten until it
+ * is no longer that, what has been read from the map without a transaction is
+ * true if this is 1 before and after.
+ */
+int mapi_page_newest(const mapi_page_tree_t *tree);
+
 /*
  * Among a million mailboxes the leaf of one is in no cache of the processor,
  * and waiting for it is most of what a lookup costs: asks for it ahead of
- * mapi_page_get(), with other work in between.  This finds nothing out and may
- * be called outside of a transaction, as long as the map is there: a page that
- * is being written anew is as good as a damaged one.
+ * mapi_page_get(), with other work in between.  This may be called outside of a
+ * transaction, as long as the map is there: a page that is being written anew
+ * is as good as a damaged one.
+ *
+ * The leaf is where the key is, or would be, if the tree's snapshot is still
+ * the newest afterwards: see mapi_page_newest().
  */
 void mapi_page_warm(const mapi_page_tree_t *tree, const unsigned char *key,
-    size_t len);
+    size_t len, mapi_page_leaf_t *leaf);
 
 /*
  * Calls for every key that begins with the prefix, in order.  MAPI_OK,

@@ -88,7 +88,8 @@ ngx_mapi_locate_warm_again(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
     mmcf = ngx_http_get_module_main_conf(r, ngx_mapi_module);
 
     if (mmcf->directory) {
-        mapi_directory_warm_again(mmcf->directory, &ctx->identity);
+        mapi_directory_warm_again(mmcf->directory, &ctx->identity,
+                                  ctx->watch != NULL);
     }
 }
 

@@ -19,6 +19,7 @@ visit(void *data, const mapi_str_t *key, const mapi_str_t *value)
     mapi_str_t               texts, text, got;
     mapi_server_t            server;
     mapi_database_t          database;
+    mapi_page_leaf_t         leaf;
     mapi_directory_record_t  record;
 
     const mapi_page_tree_t *tree = data;
@@ -28,6 +29,16 @@ visit(void *data, const mapi_str_t *key, const mapi_str_t *value)
     assert(fuzz_inside(value->data, value->len, tree->map,
                        mapi_page_bytes(&tree->meta)));
     (void) mapi_page_get(tree, key->data, key->len, &got);
+
+    mapi_page_warm(tree, key->data, key->len, &leaf);
+
+    if (mapi_page_get_leaf(tree, &leaf, key->data, key->len, &got)
+        == MAPI_OK)
+    {
+        fuzz_touch(got.data, got.len);
+        assert(fuzz_inside(got.data, got.len, tree->map,
+                           mapi_page_bytes(&tree->meta)));
+    }
 
     if (mapi_directory_record_read(&record, value) == MAPI_OK) {
         texts = record.texts;
@@ -62,6 +73,7 @@ LLVMFuzzerTestOneInput(const uint8_t *p, size_t len)
     tree.meta.page_size = PAGE;
     tree.meta.root = 2;
     tree.meta.last = 1 + len / PAGE;
+    tree.meta.depth = len ? p[0] % 4 : 0;
 
     map = calloc(1, mapi_page_bytes(&tree.meta));
     assert(map != NULL);

@@ -69,6 +69,8 @@ touch(mapi_directory_t *d)
     mapi_guid_t      guid;
     mapi_server_t    s;
     mapi_mailbox_t   m;
+    unsigned char    text[64];
+    mapi_identity_t  id;
     mapi_database_t  db;
 
     static const char *const  texts[] = {
@@ -77,9 +79,35 @@ touch(mapi_directory_t *d)
     };
 
     for (n = 0; n < 9; n++) {
+        memset(&id, 0, sizeof(id));
+        id.kind = mapi_identity_guid;
+        id.guid = unit_guid(n);
+
+        mapi_directory_warm(d, &id);
+        mapi_directory_warm_again(d, &id, 1);
+
         if (find_guid(d, n, &m) == MAPI_OK) {
             for (j = 0; j < m.smtp.len; j++) {
                 (void) *(volatile unsigned char *) &m.smtp.data[j];
+            }
+
+            mapi_directory_warm_again(d, &id, 1);
+
+            word.data = text;
+            word.len = sizeof(text);
+
+            if (m.smtp.len <= sizeof(text)) {
+                assert_int_equal(mapi_directory_recall(d, &id, NOW, &guid,
+                                                       &word),
+                                 MAPI_OK);
+                assert_int_equal(word.len, m.smtp.len);
+                assert_memory_equal(guid.b, m.database.b, sizeof(guid.b));
+                assert_memory_equal(text, m.smtp.data, word.len);
+
+            } else {
+                assert_int_equal(mapi_directory_recall(d, &id, NOW, &guid,
+                                                       &word),
+                                 MAPI_DECLINED);
             }
         }
     }
@@ -556,10 +584,11 @@ walk_order(void *data, const mapi_str_t *key, const mapi_str_t *value)
 {
     order_t *o = data;
 
-    int         rc;
-    mapi_str_t  got;
+    int               rc;
+    mapi_str_t        got;
+    mapi_page_leaf_t  leaf, root;
 
-    assert_true(key->len <= sizeof(o->last));
+    assert_true(key->len < sizeof(o->last));
 
     rc = memcmp(o->last, key->data,
                 o->last_len < key->len ? o->last_len : key->len);
@@ -576,9 +605,31 @@ walk_order(void *data, const mapi_str_t *key, const mapi_str_t *value)
     assert_ptr_equal(got.data, value->data);
     assert_int_equal(got.len, value->len);
 
+    mapi_page_warm(o->tree, key->data, key->len, &leaf);
+    assert_true(leaf.no != 0);
+    assert_int_equal(mapi_page_get_leaf(o->tree, &leaf, key->data, key->len,
+                                        &got),
+                     MAPI_OK);
+    assert_ptr_equal(got.data, value->data);
+    assert_int_equal(got.len, value->len);
+
     o->last[key->len] = 0;
     assert_int_equal(mapi_page_get(o->tree, o->last, key->len + 1, &got),
                      MAPI_DECLINED);
+
+    mapi_page_warm(o->tree, o->last, key->len + 1, &leaf);
+    assert_true(leaf.no != 0);
+    assert_int_equal(mapi_page_get_leaf(o->tree, &leaf, o->last, key->len + 1,
+                                        &got),
+                     MAPI_DECLINED);
+
+    /* the root is no leaf */
+
+    root = leaf;
+    root.no = o->tree->meta.root;
+    assert_int_equal(mapi_page_get_leaf(o->tree, &root, key->data, key->len,
+                                        &got),
+                     MAPI_ERROR);
 
     return MAPI_OK;
 }
