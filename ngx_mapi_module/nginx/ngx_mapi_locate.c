@@ -9,10 +9,26 @@
 #include "mapi_directory_format.h"
 
 
+/* an address that is longer is not remembered, but looked up */
+#define NGX_MAPI_LOCATE_SMTP  256
+
+/* places that a database may take, of NGX_MAPI_PLACES */
+#define NGX_MAPI_LOCATE_WAYS  4
+
+
+static ngx_int_t ngx_mapi_locate_recall(ngx_http_request_t *r,
+    ngx_mapi_ctx_t *ctx, ngx_mapi_main_conf_t *mmcf);
 static void ngx_mapi_locate_mailbox(ngx_http_request_t *r,
     ngx_mapi_ctx_t *ctx, mapi_directory_t *d);
+static ngx_uint_t ngx_mapi_locate_wants_smtp(ngx_mapi_ctx_t *ctx);
+static void ngx_mapi_locate_found(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
+    ngx_mapi_place_t *place);
 static void ngx_mapi_locate_keep(ngx_http_request_t *r, ngx_str_t *dst,
     u_char *data, size_t len);
+static ngx_mapi_place_t *ngx_mapi_locate_known(ngx_mapi_srv_conf_t *mscf,
+    mapi_guid_t *guid);
+static ngx_mapi_place_t *ngx_mapi_locate_free(ngx_mapi_srv_conf_t *mscf,
+    mapi_guid_t *guid);
 static ngx_mapi_place_t *ngx_mapi_locate_place(ngx_mapi_main_conf_t *mmcf,
     ngx_mapi_srv_conf_t *mscf, mapi_directory_t *d, mapi_guid_t *guid);
 static void ngx_mapi_locate_copies(ngx_mapi_srv_conf_t *mscf,
@@ -24,8 +40,9 @@ static void ngx_mapi_refresh_servers(ngx_mapi_srv_conf_t *mscf,
 
 
 /*
- * Where does the mailbox live?  One read transaction a request; everything
- * that ctx keeps of it is copied, for the map may change once it has ended.
+ * Where does the mailbox live?  One read transaction a request, or none if
+ * all is remembered from the newest commit; everything that ctx keeps of it
+ * is copied, for the map may change once it has ended.
  */
 
 void
@@ -43,6 +60,10 @@ ngx_mapi_locate(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
     ctx->said = 0;
 
     mmcf = ngx_http_get_module_main_conf(r, ngx_mapi_module);
+
+    if (ngx_mapi_locate_recall(r, ctx, mmcf) == NGX_OK) {
+        return;
+    }
 
     d = ngx_mapi_directory(mmcf, r->connection->log);
 
@@ -89,7 +110,7 @@ ngx_mapi_locate_warm_again(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
 
     if (mmcf->directory) {
         mapi_directory_warm_again(mmcf->directory, &ctx->identity,
-                                  ctx->watch != NULL);
+                                  ngx_mapi_locate_wants_smtp(ctx));
     }
 }
 
@@ -135,6 +156,65 @@ ngx_mapi_directory(ngx_mapi_main_conf_t *mmcf, ngx_log_t *log)
 }
 
 
+/*
+ * The mailbox, its database and the block's servers as this worker remembers
+ * them, if all of them are of the newest commit.
+ */
+
+static ngx_int_t
+ngx_mapi_locate_recall(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
+    ngx_mapi_main_conf_t *mmcf)
+{
+    u_char             text[NGX_MAPI_LOCATE_SMTP];
+    ngx_uint_t         wanted;
+    mapi_str_t         smtp;
+    mapi_guid_t        database;
+    mapi_directory_t  *d;
+    ngx_mapi_place_t  *place;
+
+    d = mmcf->directory;
+
+    if (d == NULL
+        || ctx->mscf->refreshed != ngx_time()
+        || ctx->endpoint == mapi_endpoint_health)
+    {
+        return NGX_DECLINED;
+    }
+
+    wanted = ngx_mapi_locate_wants_smtp(ctx);
+
+    smtp.data = text;
+    smtp.len = sizeof(text);
+
+    if (mapi_directory_recall(d, &ctx->identity, ngx_time(), &database,
+                              wanted ? &smtp : NULL)
+        != MAPI_OK
+        || ctx->mscf->generation != mapi_directory_generation(d))
+    {
+        return NGX_DECLINED;
+    }
+
+    place = ngx_mapi_locate_known(ctx->mscf, &database);
+
+    if (place == NULL) {
+        return NGX_DECLINED;
+    }
+
+    ctx->usable = 1;
+    ctx->found = 1;
+    ctx->mailbox = ctx->identity.guid;
+    ctx->database_guid = database;
+
+    if (wanted && smtp.len) {
+        ngx_mapi_locate_keep(r, &ctx->watch->smtp, smtp.data, smtp.len);
+    }
+
+    ngx_mapi_locate_found(r, ctx, place);
+
+    return NGX_OK;
+}
+
+
 static void
 ngx_mapi_locate_mailbox(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     mapi_directory_t *d)
@@ -152,7 +232,7 @@ ngx_mapi_locate_mailbox(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
                    ? ctx->identity.guid : mailbox.guid;
     ctx->database_guid = mailbox.database;
 
-    if (ctx->watch && mailbox.smtp.len) {
+    if (mailbox.smtp.len && ngx_mapi_locate_wants_smtp(ctx)) {
         ngx_mapi_locate_keep(r, &ctx->watch->smtp, mailbox.smtp.data,
                              mailbox.smtp.len);
     }
@@ -161,10 +241,25 @@ ngx_mapi_locate_mailbox(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
 
     place = ngx_mapi_locate_place(mmcf, ctx->mscf, d, &mailbox.database);
 
-    if (place == NULL) {
-        return;
+    if (place) {
+        ngx_mapi_locate_found(r, ctx, place);
     }
+}
 
+
+/* the log writes it, nobody else */
+
+static ngx_uint_t
+ngx_mapi_locate_wants_smtp(ngx_mapi_ctx_t *ctx)
+{
+    return ctx->watch && ctx->mlcf->log;
+}
+
+
+static void
+ngx_mapi_locate_found(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
+    ngx_mapi_place_t *place)
+{
     /* the slot is another database's as soon as the next request comes */
 
     ctx->located = 1;
@@ -205,6 +300,61 @@ ngx_mapi_locate_keep(ngx_http_request_t *r, ngx_str_t *dst, u_char *data,
 }
 
 
+static ngx_inline ngx_mapi_place_t *
+ngx_mapi_locate_slots(ngx_mapi_srv_conf_t *mscf, mapi_guid_t *guid)
+{
+    ngx_uint_t  n;
+
+    /* GUIDs are random, any of their bytes are */
+
+    n = (guid->b[2] << 8 | guid->b[3]) ^ (guid->b[14] << 8 | guid->b[15]);
+
+    return &mscf->places[n % (NGX_MAPI_PLACES / NGX_MAPI_LOCATE_WAYS)
+                         * NGX_MAPI_LOCATE_WAYS];
+}
+
+
+static ngx_mapi_place_t *
+ngx_mapi_locate_known(ngx_mapi_srv_conf_t *mscf, mapi_guid_t *guid)
+{
+    ngx_mapi_place_t  *place, *last;
+
+    place = ngx_mapi_locate_slots(mscf, guid);
+    last = place + NGX_MAPI_LOCATE_WAYS;
+
+    do {
+        if (place->generation == mscf->generation
+            && ngx_memcmp(place->guid.b, guid->b, sizeof(guid->b)) == 0)
+        {
+            return place;
+        }
+
+    } while (++place < last);
+
+    return NULL;
+}
+
+
+/* for another database: what an earlier generation has left, if anything */
+
+static ngx_mapi_place_t *
+ngx_mapi_locate_free(ngx_mapi_srv_conf_t *mscf, mapi_guid_t *guid)
+{
+    ngx_uint_t         i;
+    ngx_mapi_place_t  *place;
+
+    place = ngx_mapi_locate_slots(mscf, guid);
+
+    for (i = 0; i < NGX_MAPI_LOCATE_WAYS; i++) {
+        if (place[i].generation != mscf->generation) {
+            return &place[i];
+        }
+    }
+
+    return &place[guid->b[7] % NGX_MAPI_LOCATE_WAYS];
+}
+
+
 static ngx_mapi_place_t *
 ngx_mapi_locate_place(ngx_mapi_main_conf_t *mmcf, ngx_mapi_srv_conf_t *mscf,
     mapi_directory_t *d, mapi_guid_t *guid)
@@ -212,16 +362,13 @@ ngx_mapi_locate_place(ngx_mapi_main_conf_t *mmcf, ngx_mapi_srv_conf_t *mscf,
     mapi_database_t    database;
     ngx_mapi_place_t  *place;
 
-    /* GUIDs are random, any of their bytes is */
+    place = ngx_mapi_locate_known(mscf, guid);
 
-    place = &mscf->places[(guid->b[3] ^ guid->b[15]) % NGX_MAPI_PLACES];
-
-    if (place->generation == mscf->generation
-        && ngx_memcmp(place->guid.b, guid->b, sizeof(guid->b)) == 0)
-    {
+    if (place) {
         return place;
     }
 
+    place = ngx_mapi_locate_free(mscf, guid);
     place->generation = 0;
 
     if (mapi_directory_database(d, guid, &database) != MAPI_OK) {

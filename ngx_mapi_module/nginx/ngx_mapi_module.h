@@ -33,7 +33,7 @@
 
 /* a worker's memory of databases: slots, longest name shown, copies kept (as
  * many as a DAG has members) */
-#define NGX_MAPI_PLACES         64
+#define NGX_MAPI_PLACES         512
 #define NGX_MAPI_DATABASE_MAX   128
 #define NGX_MAPI_COPIES_MAX     16
 
