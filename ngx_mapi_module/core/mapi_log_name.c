@@ -66,7 +66,7 @@ mapi_log_header_write(unsigned char *buf, const mapi_log_version_t *version,
     p = mapi_log_text(p, "\r\n#Log-type: HttpProxy Logs\r\n#Date: ");
 
     now = mapi_log_max(now, 0);
-    clock.second = -1;
+    mapi_log_clock_init(&clock);
     p = mapi_log_time(p, &clock,
                       mapi_log_min(now, MAPI_LOG_SECONDS_MAX * 1000));
 

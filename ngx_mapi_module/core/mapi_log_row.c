@@ -93,29 +93,32 @@ mapi_log_version_known(const mapi_log_version_t *v)
 }
 
 
-/* as one number, in which Exchange writes versions of servers */
-static unsigned char *
-mapi_log_version_number(unsigned char *p, const mapi_log_version_t *v)
-{
-    return mapi_log_number(p, 0x70008000 | (v->part[0] & 0x3f) << 22
-                              | (v->part[1] & 0x3f) << 16
-                              | (v->part[2] & 0x7fff));
-}
-
-
 /* a column that is one value, and the comma after it */
 static unsigned char *
 mapi_log_column(unsigned char *p, const mapi_str_t *value, size_t max)
 {
+    size_t             n;
     mapi_log_column_t  column;
 
-    mapi_log_column_start(&column, p, mapi_log_mark);
+    if (value->len == 0) {
+        *p++ = ',';
+        return p;
+    }
 
-    p = mapi_log_value(p, &column, value, max);
-    p = mapi_log_column_end(p, &column);
-    *p++ = ',';
+    n = mapi_log_run(p, value->data, mapi_log_min(value->len, max),
+                     mapi_log_mark);
 
-    return p;
+    if (n < value->len) {
+        mapi_log_column_start(&column, p, mapi_log_mark);
+
+        p = mapi_log_clean(p, n, &column, value, max);
+        p = mapi_log_column_end(p, &column);
+        n = 0;
+    }
+
+    p[n] = ',';
+
+    return p + n + 1;
 }
 
 
@@ -166,6 +169,21 @@ mapi_log_pairs(unsigned char *p, mapi_log_column_t *column,
 }
 
 
+/* one of them, not before the last one */
+static inline int64_t
+mapi_log_moment(int64_t n, int64_t *least)
+{
+    if (n < 0) {
+        return -1;
+    }
+
+    n = mapi_log_min(n, MAPI_LOG_MOMENT_MAX);
+    *least = mapi_log_max(n, *least);
+
+    return *least;
+}
+
+
 /*
  * Makes the moments what the row needs them to be: none before another that
  * comes first, an end, and a request that is sent when its answer is here.
@@ -174,42 +192,27 @@ mapi_log_pairs(unsigned char *p, mapi_log_column_t *column,
 static void
 mapi_log_times(mapi_log_times_t *t, const mapi_log_times_t *given)
 {
-    size_t   i;
-    int64_t  n, *moment[8], least;
+    int64_t  least, sent;
 
-    *t = *given;
-
-    t->begin = mapi_log_max(t->begin, 0);
+    t->begin = mapi_log_max(given->begin, 0);
     t->begin = mapi_log_min(t->begin, MAPI_LOG_BEGIN_MAX);
-    t->end = mapi_log_max(t->end, 0);
 
-    if (t->answered >= 0 && t->sent < 0) {
-        t->sent = t->answered;
+    sent = given->sent;
+
+    if (given->answered >= 0 && sent < 0) {
+        sent = given->answered;
     }
-
-    moment[0] = &t->identified;
-    moment[1] = &t->selected;
-    moment[2] = &t->body;
-    moment[3] = &t->connected;
-    moment[4] = &t->sent;
-    moment[5] = &t->answered;
-    moment[6] = &t->relayed;
-    moment[7] = &t->end;
 
     least = 0;
 
-    for (i = 0; i < 8; i++) {
-        n = *moment[i];
-
-        if (n < 0) {
-            *moment[i] = -1;
-            continue;
-        }
-
-        n = mapi_log_min(n, MAPI_LOG_MOMENT_MAX);
-        least = mapi_log_max(n, least);
-        *moment[i] = least;
-    }
+    t->identified = mapi_log_moment(given->identified, &least);
+    t->selected = mapi_log_moment(given->selected, &least);
+    t->body = mapi_log_moment(given->body, &least);
+    t->connected = mapi_log_moment(given->connected, &least);
+    t->sent = mapi_log_moment(sent, &least);
+    t->answered = mapi_log_moment(given->answered, &least);
+    t->relayed = mapi_log_moment(given->relayed, &least);
+    t->end = mapi_log_moment(mapi_log_max(given->end, 0), &least);
 }
 
 
@@ -513,10 +516,11 @@ mapi_log_write_cookie(unsigned char *p, const mapi_log_row_t *row)
 
         /* with a clock of its own: the row's keeps the request's second */
 
-        mapi_log_clock_set(&clock, second);
+        mapi_log_clock_init(&clock);
+        mapi_log_clock_set(&clock, second * 1000);
 
-        memcpy(p, clock.text, sizeof(clock.text) - 1);
-        p += sizeof(clock.text) - 1;
+        memcpy(p, clock.text, sizeof("yyyy-MM-ddTHH:mm:ss") - 1);
+        p += sizeof("yyyy-MM-ddTHH:mm:ss") - 1;
 
         p = mapi_log_column_end(p, &column);
     }
@@ -717,18 +721,24 @@ mapi_log_row_write(unsigned char *buf, const mapi_log_row_t *row)
 {
     unsigned char       *p;
     mapi_log_times_t     t;
-    mapi_log_clock_t     clock;
+    mapi_log_clock_t    *clock, own;
     mapi_log_latency_t   latency;
 
     mapi_log_times(&t, &row->times);
     mapi_log_latencies(&latency, row, &t);
-    clock.second = -1;
 
-    p = mapi_log_write_who(buf, row, &t, &clock);
+    clock = row->clock;
+
+    if (clock == NULL) {
+        clock = &own;
+        mapi_log_clock_init(clock);
+    }
+
+    p = mapi_log_write_who(buf, row, &t, clock);
     p = mapi_log_write_what(p, row);
     p = mapi_log_write_where(p, row);
     p = mapi_log_write_latencies(p, row, &latency);
-    p = mapi_log_write_tail(p, row, &t, &clock);
+    p = mapi_log_write_tail(p, row, &t, clock);
 
     return p - buf;
 }

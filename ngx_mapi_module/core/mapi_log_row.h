@@ -48,6 +48,19 @@ typedef struct {
 
 
 /*
+ * The moment that was written last: those of a row, and of rows in a row, are
+ * often the same, or in the same second.  Begins with a second of -1.
+ */
+#define MAPI_LOG_TIME_MAX     24
+
+typedef struct {
+    int64_t        second;
+    int64_t        msec;
+    unsigned char  text[MAPI_LOG_TIME_MAX];   /* yyyy-MM-ddTHH:mm:ss.fffZ */
+} mapi_log_clock_t;
+
+
+/*
  * How far the request came; decides which columns are filled at all, whatever
  * the row holds: refused before a server was looked for, answered by the front
  * end after that, or passed on.
@@ -91,6 +104,7 @@ typedef struct {
     unsigned            columns;          /* 69 or 74 */
     mapi_log_version_t  version;          /* the front end's, columns 2 to 5 */
     mapi_log_times_t    times;
+    mapi_log_clock_t   *clock;            /* kept between rows; NULL: none */
 
     mapi_str_t          activity;         /* RequestId: a GUID's text */
     unsigned            is_mapi:1;        /* a POST: ClientRequestId */

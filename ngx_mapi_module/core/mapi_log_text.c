@@ -27,18 +27,169 @@ const unsigned char  mapi_log_class[256] = {
 };
 
 
+/*
+ * Most values have nothing to be cleaned in them, and are looked through and
+ * copied sixteen bytes at a time, in the compiler's vectors, which are there
+ * for every machine.  mapi_log_class says the same of one byte.
+ */
+
+typedef signed char  mapi_log_bytes_t __attribute__((vector_size(16)));
+typedef uint64_t     mapi_log_words_t __attribute__((vector_size(16)));
+
+
+/* is none of them of a class above asis?  What is high is negative here. */
+static inline int
+mapi_log_is_clean(mapi_log_bytes_t v, unsigned char asis)
+{
+    mapi_log_bytes_t  dirty;
+    mapi_log_words_t  clean;
+
+    dirty = (v == '"') | (v == ',') | (v == 0x7f);
+
+    if (asis == mapi_log_plain) {
+        dirty |= (v == ';') | (v == '=');
+    }
+
+    clean = (mapi_log_words_t) (~dirty & (v > 0x1f));
+
+    return (clean[0] & clean[1]) == (uint64_t) -1;
+}
+
+
+size_t
+mapi_log_run(unsigned char *p, const unsigned char *src, size_t n,
+    unsigned char asis)
+{
+    size_t            i;
+    uint32_t          half[2];
+    mapi_log_bytes_t  v;
+    mapi_log_words_t  two;
+
+    i = 0;
+
+    if (n >= 16) {
+
+        for ( /* void */ ; n - i >= 16; i += 16) {
+            memcpy(&v, src + i, 16);
+            memcpy(p + i, &v, 16);
+
+            if (!mapi_log_is_clean(v, asis)) {
+                goto bytes;
+            }
+        }
+
+        /* the rest, and of what is done as much as fills them up */
+
+        if (i < n) {
+            memcpy(&v, src + n - 16, 16);
+            memcpy(p + n - 16, &v, 16);
+
+            if (!mapi_log_is_clean(v, asis)) {
+                goto bytes;
+            }
+        }
+
+        return n;
+    }
+
+    /* below that, two halves that overlap */
+
+    if (n >= 8) {
+        memcpy(&two, src, 8);
+        memcpy((unsigned char *) &two + 8, src + n - 8, 8);
+        memcpy(p, &two, 8);
+        memcpy(p + n - 8, (unsigned char *) &two + 8, 8);
+
+    } else if (n >= 4) {
+        memcpy(&half[0], src, 4);
+        memcpy(&half[1], src + n - 4, 4);
+        memcpy(p, &half[0], 4);
+        memcpy(p + n - 4, &half[1], 4);
+
+        two[0] = (uint64_t) half[0] << 32 | half[1];
+        two[1] = two[0];
+
+    } else {
+        goto bytes;
+    }
+
+    if (mapi_log_is_clean((mapi_log_bytes_t) two, asis)) {
+        return n;
+    }
+
+bytes:
+
+    for ( /* void */ ; i < n; i++) {
+
+        if (mapi_log_class[src[i]] > asis) {
+            break;
+        }
+
+        p[i] = src[i];
+    }
+
+    return i;
+}
+
+
+/* two digits */
+static inline unsigned char *
+mapi_log_two(unsigned char *p, unsigned n)
+{
+    static const char  digits[] =
+        "0001020304050607080910111213141516171819"
+        "2021222324252627282930313233343536373839"
+        "4041424344454647484950515253545556575859"
+        "6061626364656667686970717273747576777879"
+        "8081828384858687888990919293949596979899";
+
+    memcpy(p, &digits[2 * n], 2);
+
+    return p + 2;
+}
+
+
 unsigned char *
 mapi_log_long_number(unsigned char *p, uint64_t n)
 {
     size_t         i;
+    unsigned       low;
     unsigned char  digits[MAPI_LOG_NUMBER_MAX];
+
+    if (n < 10000) {
+
+        low = (unsigned) n % 100;
+        n /= 100;
+
+        if (n >= 10) {
+            p = mapi_log_two(p, (unsigned) n);
+            return mapi_log_two(p, low);
+        }
+
+        if (n) {
+            *p++ = (unsigned char) ('0' + n);
+            return mapi_log_two(p, low);
+        }
+
+        if (low >= 10) {
+            return mapi_log_two(p, low);
+        }
+
+        *p++ = (unsigned char) ('0' + low);
+        return p;
+    }
 
     i = sizeof(digits);
 
-    do {
-        digits[--i] = (unsigned char) ('0' + n % 10);
-        n /= 10;
-    } while (n);
+    while (n >= 100) {
+        i -= 2;
+        (void) mapi_log_two(&digits[i], (unsigned) (n % 100));
+        n /= 100;
+    }
+
+    i -= 2;
+    (void) mapi_log_two(&digits[i], (unsigned) n);
+    i += (n < 10);
 
     memcpy(p, digits + i, sizeof(digits) - i);
 
@@ -104,46 +255,92 @@ mapi_log_days(unsigned year, unsigned month, unsigned day)
 }
 
 
-static unsigned char *
-mapi_log_two(unsigned char *p, unsigned n)
+void
+mapi_log_clock_set(mapi_log_clock_t *clock, int64_t msec)
 {
-    *p++ = (unsigned char) ('0' + n / 10);
-    *p++ = (unsigned char) ('0' + n % 10);
+    int64_t         second;
+    unsigned        year, month, day, n;
+    unsigned char  *p;
 
-    return p;
+    second = msec / 1000;
+
+    if (second != clock->second) {
+
+        mapi_log_date(second / 86400, &year, &month, &day);
+        n = (unsigned) (second % 86400);
+
+        p = mapi_log_two(clock->text, year / 100);
+        p = mapi_log_two(p, year % 100);
+        *p++ = '-';
+        p = mapi_log_two(p, month);
+        *p++ = '-';
+        p = mapi_log_two(p, day);
+        *p++ = 'T';
+        p = mapi_log_two(p, n / 3600);
+        *p++ = ':';
+        p = mapi_log_two(p, n / 60 % 60);
+        *p++ = ':';
+        p = mapi_log_two(p, n % 60);
+        *p++ = '.';
+
+        clock->second = second;
+    }
+
+    n = (unsigned) (msec - second * 1000);
+    p = clock->text + sizeof("yyyy-MM-ddTHH:mm:ss.") - 1;
+
+    *p++ = (unsigned char) ('0' + n / 100);
+    p = mapi_log_two(p, n % 100);
+    *p = 'Z';
+
+    clock->msec = msec;
 }
 
 
 void
-mapi_log_clock_set(mapi_log_clock_t *clock, int64_t second)
+mapi_log_clock_init(mapi_log_clock_t *clock)
 {
-    unsigned        year, month, day, n;
-    unsigned char  *p;
+    clock->second = -1;
+    clock->msec = -1;
+}
 
-    clock->second = second;
 
-    mapi_log_date(second / 86400, &year, &month, &day);
-    n = (unsigned) (second % 86400);
+unsigned char *
+mapi_log_version_number(unsigned char *p, const mapi_log_version_t *v)
+{
+    size_t    i;
+    uint32_t  n;
 
-    p = mapi_log_two(clock->text, year / 100);
-    p = mapi_log_two(p, year % 100);
-    *p++ = '-';
-    p = mapi_log_two(p, month);
-    *p++ = '-';
-    p = mapi_log_two(p, day);
-    *p++ = 'T';
-    p = mapi_log_two(p, n / 3600);
-    *p++ = ':';
-    p = mapi_log_two(p, n / 60 % 60);
-    *p++ = ':';
-    p = mapi_log_two(p, n % 60);
-    *p = '.';
+    n = 0x70008000 | (v->part[0] & 0x3f) << 22 | (v->part[1] & 0x3f) << 16
+        | (v->part[2] & 0x7fff);
+
+    for (i = 10; i > 0; i -= 2) {
+        (void) mapi_log_two(p + i - 2, n % 100);
+        n /= 100;
+    }
+
+    return p + 10;
 }
 
 
 unsigned char *
 mapi_log_version(unsigned char *p, const mapi_log_version_t *v, unsigned last)
 {
+    if (v->part[0] < 100 && v->part[1] < 100 && v->part[2] < 10000
+        && last < 1000)
+    {
+        p = mapi_log_two(p, v->part[0]);
+        *p++ = '.';
+        p = mapi_log_two(p, v->part[1]);
+        *p++ = '.';
+        p = mapi_log_two(p, v->part[2] / 100);
+        p = mapi_log_two(p, v->part[2] % 100);
+        *p++ = '.';
+        *p++ = (unsigned char) ('0' + last / 100);
+
+        return mapi_log_two(p, last % 100);
+    }
+
     p = mapi_log_padded(p, v->part[0], 2);
     *p++ = '.';
     p = mapi_log_padded(p, v->part[1], 2);

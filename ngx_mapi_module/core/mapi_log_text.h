@@ -25,10 +25,9 @@
     ((unsigned char *) memcpy(p, s, sizeof(s) - 1) + sizeof(s) - 1)
 
 
-/* a 64-bit number, a moment, four 32-bit numbers with dots */
+/* a 64-bit number, four 32-bit numbers with dots */
 
 #define MAPI_LOG_NUMBER_MAX   20
-#define MAPI_LOG_TIME_MAX     24
 #define MAPI_LOG_VERSION_MAX  44
 
 /* what a value that is too long ends in */
@@ -67,16 +66,6 @@ typedef struct {
 } mapi_log_column_t;
 
 
-/*
- * The last second that was written: moments of one request share it.  Begins
- * with a second of -1.
- */
-typedef struct {
-    int64_t        second;
-    unsigned char  text[20];      /* yyyy-MM-ddTHH:mm:ss. */
-} mapi_log_clock_t;
-
-
 /* decimal; the second with zeros in front up to "width", at most 4, digits */
 unsigned char *mapi_log_long_number(unsigned char *p, uint64_t n);
 unsigned char *mapi_log_padded(unsigned char *p, unsigned n, unsigned width);
@@ -89,12 +78,26 @@ void mapi_log_date(int64_t days, unsigned *year, unsigned *month,
     unsigned *day);
 int64_t mapi_log_days(unsigned year, unsigned month, unsigned day);
 
-/* 0 to MAPI_LOG_SECONDS_MAX */
-void mapi_log_clock_set(mapi_log_clock_t *clock, int64_t second);
+void mapi_log_clock_init(mapi_log_clock_t *clock);
+
+/* milliseconds since 1970, of a second of 0 to MAPI_LOG_SECONDS_MAX */
+void mapi_log_clock_set(mapi_log_clock_t *clock, int64_t msec);
+
+/* as one number, in which Exchange writes versions of servers: 10 digits */
+unsigned char *mapi_log_version_number(unsigned char *p,
+    const mapi_log_version_t *v);
 
 /* 15.02.1544.004; the last of the four parts is given apart */
 unsigned char *mapi_log_version(unsigned char *p,
     const mapi_log_version_t *v, unsigned last);
+
+/*
+ * Copies what is to be left alone, of n bytes, and returns how many that are:
+ * up to the first byte of a class above asis.  Where p has room for n bytes,
+ * what is behind may be anything after that.
+ */
+size_t mapi_log_run(unsigned char *p, const unsigned char *src, size_t n,
+    unsigned char asis);
 
 /* the rest of a value whose first "done" bytes stand at start as they are */
 unsigned char *mapi_log_clean(unsigned char *start, size_t done,
@@ -122,23 +125,13 @@ mapi_log_number(unsigned char *p, uint64_t n)
 static inline unsigned char *
 mapi_log_time(unsigned char *p, mapi_log_clock_t *clock, int64_t msec)
 {
-    unsigned  n;
-
-    if (msec / 1000 != clock->second) {
-        mapi_log_clock_set(clock, msec / 1000);
+    if (msec != clock->msec) {
+        mapi_log_clock_set(clock, msec);
     }
 
-    n = (unsigned) (msec % 1000);
+    memcpy(p, clock->text, MAPI_LOG_TIME_MAX);
 
-    memcpy(p, clock->text, sizeof(clock->text));
-    p += sizeof(clock->text);
-
-    *p++ = (unsigned char) ('0' + n / 100);
-    *p++ = (unsigned char) ('0' + n / 10 % 10);
-    *p++ = (unsigned char) ('0' + n % 10);
-    *p++ = 'Z';
-
-    return p;
+    return p + MAPI_LOG_TIME_MAX;
 }
 
 
@@ -150,26 +143,6 @@ mapi_log_column_start(mapi_log_column_t *column, unsigned char *p,
     column->asis = asis;
     column->quoted = 0;
     column->cut = 0;
-}
-
-
-/* copies what is to be left alone, of n bytes; returns how many that are */
-static inline size_t
-mapi_log_run(unsigned char *p, const unsigned char *src, size_t n,
-    unsigned char asis)
-{
-    size_t  i;
-
-    for (i = 0; i < n; i++) {
-
-        if (mapi_log_class[src[i]] > asis) {
-            break;
-        }
-
-        p[i] = src[i];
-    }
-
-    return i;
 }
 
 

@@ -5,6 +5,7 @@
 
 
 #include "unit_log_row.h"
+#include "mapi_log_text.h"
 
 
 typedef struct {
@@ -95,6 +96,189 @@ test_clean(void **state)
     }
 
     unit_edge_destroy(&e);
+}
+
+
+/*
+ * Each byte at each place of runs of each length, where memory ends: what is
+ * copied is what the table of classes says, and nothing behind it is touched.
+ */
+static void
+test_run(void **state)
+{
+    int             c, clean;
+    size_t          i, n;
+    unsigned        asis;
+    unit_edge_t     from, to;
+    unsigned char  *src, *dst;
+
+    from = unit_edge_create(64);
+    to = unit_edge_create(64);
+
+    for (n = 0; n <= 50; n++) {
+        src = unit_edge_tail(&from, n);
+        dst = unit_edge_tail(&to, n);
+        memset(src, 'x', n);
+
+        for (asis = mapi_log_plain; asis <= mapi_log_mark; asis++) {
+            assert_int_equal(mapi_log_run(dst, src, n, asis), n);
+            assert_memory_equal(dst, src, n);
+
+            for (i = 0; i < n; i++) {
+                for (c = 0; c < 256; c++) {
+                    src[i] = (unsigned char) c;
+                    dst[-1] = '#';
+                    memset(dst, '#', n);
+
+                    clean = mapi_log_class[c] <= asis;
+
+                    assert_int_equal(mapi_log_run(dst, src, n, asis),
+                                     clean ? n : i);
+                    assert_memory_equal(dst, src, clean ? n : i);
+                    assert_int_equal(dst[-1], '#');
+                }
+
+                src[i] = 'x';
+            }
+        }
+    }
+
+    unit_edge_destroy(&from);
+    unit_edge_destroy(&to);
+}
+
+
+/* the first of two dirty bytes ends it */
+static void
+test_run_twice(void **state)
+{
+    size_t         i, k, n;
+    unsigned char  src[50], dst[50];
+
+    for (n = 2; n <= sizeof(src); n++) {
+        for (i = 0; i < n; i++) {
+            for (k = i + 1; k < n; k++) {
+                memset(src, 'x', n);
+                src[i] = ',';
+                src[k] = '"';
+
+                assert_int_equal(mapi_log_run(dst, src, n, mapi_log_mark), i);
+                assert_memory_equal(dst, src, i);
+            }
+        }
+    }
+}
+
+
+/* around each power of ten, of two, and between */
+static void
+test_numbers(void **state)
+{
+    int            k;
+    size_t         i;
+    char           expected[64];
+    uint64_t       n, power;
+    unsigned char  text[MAPI_LOG_NUMBER_MAX];
+
+    for (n = 0; n < 30000; n++) {
+        sprintf(expected, "%llu", (unsigned long long) n);
+        i = mapi_log_number(text, n) - text;
+        assert_int_equal(i, strlen(expected));
+        assert_memory_equal(text, expected, i);
+    }
+
+    for (power = 1; power <= UINT64_MAX / 10; power *= 10) {
+        for (k = -2; k <= 2; k++) {
+            n = power * 10 + (uint64_t) k;
+            sprintf(expected, "%llu", (unsigned long long) n);
+            i = mapi_log_number(text, n) - text;
+            assert_int_equal(i, strlen(expected));
+            assert_memory_equal(text, expected, i);
+        }
+    }
+
+    for (k = 0; k < 64; k++) {
+        n = UINT64_MAX >> k;
+        sprintf(expected, "%llu", (unsigned long long) n);
+        i = mapi_log_number(text, n) - text;
+        assert_int_equal(i, strlen(expected));
+        assert_memory_equal(text, expected, i);
+    }
+}
+
+
+/* versions of usual and of unusual parts, as printf() would write them */
+static void
+test_versions(void **state)
+{
+    size_t               i, k, m, n, len;
+    char                 expected[64];
+    unsigned char        text[MAPI_LOG_VERSION_MAX];
+    mapi_log_version_t   v;
+
+    static const unsigned  part[] = {
+        0, 1, 9, 10, 99, 100, 999, 1000, 1544, 9999, 10000, UINT32_MAX
+    };
+
+    for (i = 0; i < unit_items(part); i++) {
+        for (k = 0; k < unit_items(part); k++) {
+            for (m = 0; m < unit_items(part); m++) {
+                for (n = 0; n < unit_items(part); n++) {
+                    v = (mapi_log_version_t) { { part[i], part[k], part[m] } };
+
+                    sprintf(expected, "%02u.%02u.%04u.%03u",
+                            part[i], part[k], part[m], part[n]);
+                    len = mapi_log_version(text, &v, part[n]) - text;
+                    assert_int_equal(len, strlen(expected));
+                    assert_memory_equal(text, expected, len);
+                }
+
+                sprintf(expected, "%u",
+                        0x70008000 | (part[i] & 0x3f) << 22
+                        | (part[k] & 0x3f) << 16 | (part[m] & 0x7fff));
+                len = mapi_log_version_number(text, &v) - text;
+                assert_int_equal(len, strlen(expected));
+                assert_memory_equal(text, expected, len);
+            }
+        }
+    }
+}
+
+
+/* a clock that goes from row to row, back as well, changes nothing */
+static void
+test_clock(void **state)
+{
+    size_t            i, len;
+    int64_t           begin;
+    unsigned char     text[MAPI_LOG_ROW_MAX];
+    mapi_log_row_t    row;
+    mapi_log_clock_t  clock;
+
+    static const int64_t  steps[] = {
+        0, 1, 0, 1, 999, -1, 1000, -999, 0, 59999, 1, -1, 86400000, -86400001,
+        -1, 31536000000, 10, 100, -1000
+    };
+
+    mapi_log_clock_init(&clock);
+    begin = at(DAY_2023_01_06, 23, 59, 59, 995);
+
+    for (i = 0; i < unit_items(steps); i++) {
+        begin += steps[i];
+
+        set_execute(&row);
+        row.times.begin = begin;
+        write_row(&row);
+
+        len = page.len;
+        memcpy(text, page.buf, len);
+
+        row.clock = &clock;
+        write_row(&row);
+
+        assert_int_equal(page.len, len);
+        assert_memory_equal(page.buf, text, len);
+    }
 }
 
 
@@ -380,6 +564,11 @@ int
 main(void)
 {
     const struct CMUnitTest  tests[] = {
+        cmocka_unit_test(test_run),
+        cmocka_unit_test(test_run_twice),
+        cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_versions),
+        cmocka_unit_test(test_clock),
         cmocka_unit_test(test_clean),
         cmocka_unit_test(test_caps),
         cmocka_unit_test(test_cut_quote),
