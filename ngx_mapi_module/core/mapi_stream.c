@@ -27,6 +27,8 @@ typedef enum {
 static const char  mapi_stream_code_name[] = "x-responsecode:";
 
 
+static const unsigned char *mapi_stream_whole(mapi_stream_t *s,
+    const unsigned char *p, const unsigned char *last);
 static void mapi_stream_byte(mapi_stream_t *s, unsigned char c);
 static void mapi_stream_tag(mapi_stream_t *s, unsigned char c);
 static void mapi_stream_in_word(mapi_stream_t *s, unsigned char c,
@@ -46,9 +48,20 @@ mapi_stream_init(mapi_stream_t *s)
 int
 mapi_stream_read(mapi_stream_t *s, const unsigned char *p, size_t len)
 {
-    const unsigned char  *last;
+    const unsigned char  *last, *next;
 
-    for (last = p + len; p < last && s->state != mapi_stream_over; p++) {
+    last = p + len;
+
+    while (p < last && s->state != mapi_stream_over) {
+
+        if (s->matched == 0) {
+            next = mapi_stream_whole(s, p, last);
+
+            if (next != p) {
+                p = next;
+                continue;
+            }
+        }
 
         if (s->state == mapi_stream_skip) {
             p = memchr(p, '\n', last - p);
@@ -58,10 +71,81 @@ mapi_stream_read(mapi_stream_t *s, const unsigned char *p, size_t len)
             }
         }
 
-        mapi_stream_byte(s, *p);
+        mapi_stream_byte(s, *p++);
     }
 
     return s->state == mapi_stream_over ? MAPI_DECLINED : MAPI_OK;
+}
+
+
+/*
+ * What is here whole, as nearly everything is, is taken in one piece: a word,
+ * the end of a line, the beginning of another header.  Returns what follows
+ * it, or p where only single bytes tell.
+ */
+
+static const unsigned char *
+mapi_stream_whole(mapi_stream_t *s, const unsigned char *p,
+    const unsigned char *last)
+{
+    size_t  len;
+
+    len = last - p;
+
+    if (len < 4) {
+        return p;
+    }
+
+    switch (s->state) {
+
+    case mapi_stream_word:
+
+        if (p[0] == '\r' && p[1] == '\n') {
+            return p + 2;
+        }
+
+        if (len >= 10 && memcmp(p, "PROCESSING", 10) == 0) {
+            return p + 10;
+        }
+
+        if (memcmp(p, "DONE", 4) == 0) {
+            s->done = 1;
+            s->state = mapi_stream_done_end;
+            return p + 4;
+        }
+
+        if (len >= 7 && memcmp(p, "PENDING", 7) == 0) {
+            s->pending++;
+            return p + 7;
+        }
+
+        return p;
+
+    case mapi_stream_done_end:
+
+        if (p[0] == '\r' && p[1] == '\n') {
+            s->state = mapi_stream_name;
+            return p + 2;
+        }
+
+        return p;
+
+    case mapi_stream_name:
+
+        /* the third letter of X-ResponseCode, on the same line */
+
+        if (mapi_tolower(p[2]) != 'r'
+            && p[0] != '\r' && p[0] != '\n' && p[1] != '\n' && p[2] != '\n')
+        {
+            s->state = mapi_stream_skip;
+            return p + 3;
+        }
+
+        return p;
+
+    default:
+        return p;
+    }
 }
 
 

@@ -141,12 +141,87 @@ test_cut(void **state)
 }
 
 
+/* bodies of such pieces, whole and byte by byte, are the same */
+
+static void
+test_pieces(void **state)
+{
+    int             rc, byte_rc;
+    char            body[256];
+    size_t          i, len;
+    unsigned        k, n;
+    uint64_t        seed;
+    unit_edge_t     e;
+    mapi_stream_t   s, bytes;
+    unsigned char  *p;
+
+    static const char *const  piece[] = {
+        "PROCESSING", "PROCESSING\r\n", "PENDING", "PENDING\r\n", "DONE",
+        "DONE\r\n", "\r\n", "\r", "\n", "X-ResponseCode: 7\r\n",
+        "x-responsecode:8\n", "X-ResponseCode: ", "X-ElapsedTime: 5\r\n",
+        "X-StartTime: Mon, 02 Mar 2026\r\n", "X-R", "X-\n", "X\n", "Y\r",
+        "x-r:\n", "P", "D", "PR", "DON", "1", " ", "X"
+    };
+
+    e = unit_edge_create(sizeof(body));
+    seed = 1;
+
+    for (k = 0; k < 200000; k++) {
+
+        /* half of them begin as they should */
+
+        len = 0;
+        n = 1 + k % 10;
+
+        if (k & 1) {
+            len = sprintf(body, "PROCESSING\r\n%s", k & 2 ? "DONE\r\n" : "");
+        }
+
+        while (n--) {
+            seed = seed * 6364136223846793005ULL + 1442695040888963407ULL;
+            i = (size_t) (seed >> 33) % unit_items(piece);
+
+            if (len + strlen(piece[i]) >= sizeof(body)) {
+                break;
+            }
+
+            len += sprintf(body + len, "%s", piece[i]);
+        }
+
+        p = unit_edge_copy(&e, body, len);
+
+        mapi_stream_init(&s);
+        rc = mapi_stream_read(&s, p, len);
+
+        mapi_stream_init(&bytes);
+        byte_rc = MAPI_OK;
+
+        for (i = 0; i < len; i++) {
+            byte_rc = mapi_stream_read(&bytes, p + i, 1);
+        }
+
+        if (rc != byte_rc
+            || s.state != bytes.state
+            || s.done != bytes.done
+            || s.pending != bytes.pending
+            || s.code != bytes.code)
+        {
+            fail_msg("\"%s\": rc %d %d, state %u %u, code %d %d", body, rc,
+                     byte_rc, s.state, bytes.state, s.code, bytes.code);
+        }
+    }
+
+    unit_edge_destroy(&e);
+}
+
+
 int
 main(void)
 {
     const struct CMUnitTest  tests[] = {
         cmocka_unit_test(test_whole),
-        cmocka_unit_test(test_cut)
+        cmocka_unit_test(test_cut),
+        cmocka_unit_test(test_pieces)
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
