@@ -742,21 +742,3 @@ mapi_log_row_write(unsigned char *buf, const mapi_log_row_t *row)
 
     return p - buf;
 }
-
-
-void
-mapi_log_pair_add(mapi_log_pairs_t *pairs, const char *key,
-    const mapi_str_t *value)
-{
-    mapi_log_pair_t  *pair;
-
-    if (value->len == 0 || pairs->n >= MAPI_LOG_PAIRS_MAX) {
-        return;
-    }
-
-    pair = &pairs->pair[pairs->n++];
-
-    pair->key.data = (unsigned char *) key;
-    pair->key.len = strlen(key);
-    pair->value = *value;
-}

@@ -150,6 +150,9 @@ typedef struct {
 
     mapi_str_t          new_connection;   /* its address; empty: reused */
     mapi_str_t          proxy_state;      /* ProxyState-Complete */
+
+    /* these two at the end, see mapi_log_row_init() */
+
     mapi_log_pairs_t    info;             /* before EndRequest */
     mapi_log_pairs_t    errors;           /* GenericErrors */
 } mapi_log_row_t;
@@ -193,9 +196,37 @@ int mapi_log_name_parse(const unsigned char *p, size_t len, int64_t *hour,
 int mapi_log_version_parse(mapi_log_version_t *version,
     const unsigned char *p, size_t len);
 
-/* puts a pair at the end if there is room and the value is not empty */
-void mapi_log_pair_add(mapi_log_pairs_t *pairs, const char *key,
-    const mapi_str_t *value);
+/*
+ * Puts a pair at the end if there is room and the value is not empty; inline,
+ * for the length of a key is known where it is written down.
+ */
+static inline void
+mapi_log_pair_add(mapi_log_pairs_t *pairs, const char *key,
+    const mapi_str_t *value)
+{
+    mapi_log_pair_t  *pair;
+
+    if (value->len == 0 || pairs->n >= MAPI_LOG_PAIRS_MAX) {
+        return;
+    }
+
+    pair = &pairs->pair[pairs->n++];
+
+    pair->key.data = (unsigned char *) key;
+    pair->key.len = strlen(key);
+    pair->value = *value;
+}
+
+
+/* an empty row: of the pairs, which are most of it, only how many there are */
+static inline void
+mapi_log_row_init(mapi_log_row_t *row)
+{
+    memset(row, 0, offsetof(mapi_log_row_t, info));
+
+    row->info.n = 0;
+    row->errors.n = 0;
+}
 
 
 #endif /* _MAPI_LOG_ROW_H_INCLUDED_ */

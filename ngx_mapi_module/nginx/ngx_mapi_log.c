@@ -23,7 +23,6 @@ static void ngx_mapi_log_client(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     mapi_log_row_t *row);
 static void ngx_mapi_log_query(ngx_http_request_t *r, mapi_log_row_t *row);
 static void ngx_mapi_log_method(ngx_http_request_t *r, mapi_log_row_t *row);
-static void ngx_mapi_log_headers(ngx_http_request_t *r, mapi_log_row_t *row);
 static void ngx_mapi_log_identity(ngx_mapi_ctx_t *ctx, mapi_log_row_t *row,
     ngx_mapi_log_text_t *text);
 static void ngx_mapi_log_user(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
@@ -32,6 +31,10 @@ static void ngx_mapi_log_route(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     mapi_log_row_t *row);
 static void ngx_mapi_log_cookie(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     mapi_log_row_t *row);
+
+
+/* the moment that the last row of this worker ended with */
+static mapi_log_clock_t  ngx_mapi_log_clock = { -1, -1, "" };
 
 
 void
@@ -48,8 +51,9 @@ ngx_mapi_log_request(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
         return;
     }
 
-    ngx_memzero(&row, sizeof(mapi_log_row_t));
+    mapi_log_row_init(&row);
 
+    row.clock = &ngx_mapi_log_clock;
     row.columns = folder->options.columns;
     row.version = folder->options.version;
     row.kind = ngx_mapi_log_kind(r, ctx);
@@ -68,7 +72,12 @@ ngx_mapi_log_request(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     ngx_mapi_log_times(r, ctx ? ctx->watch : NULL, &row.times);
 
     if (row.kind != mapi_log_refused) {
-        ngx_mapi_log_headers(r, &row);
+        if (!ctx->watch->noted) {
+            ngx_mapi_log_note(r, ctx->watch);
+        }
+
+        row.client = ctx->watch->client;
+
         ngx_mapi_log_route(r, ctx, &row);
         ngx_mapi_log_cookie(r, ctx, &row);
     }
@@ -204,7 +213,7 @@ ngx_mapi_log_query(ngx_http_request_t *r, mapi_log_row_t *row)
     /* most have this one parameter and no other */
 
     if (query.len >= sizeof("MailboxId=") - 1
-        && ngx_strncmp(query.data, "MailboxId=", sizeof("MailboxId=") - 1) == 0
+        && ngx_memcmp(query.data, "MailboxId=", sizeof("MailboxId=") - 1) == 0
         && memchr(query.data, '&', query.len) == NULL)
     {
         return;
@@ -254,13 +263,17 @@ ngx_mapi_log_method(ngx_http_request_t *r, mapi_log_row_t *row)
 
 /* one walk: the first of each name counts, as for the servers */
 
-static void
-ngx_mapi_log_headers(ngx_http_request_t *r, mapi_log_row_t *row)
+void
+ngx_mapi_log_note(ngx_http_request_t *r, ngx_mapi_watch_t *watch)
 {
-    ngx_uint_t        i;
-    mapi_str_t       *value;
-    ngx_list_part_t  *part;
-    ngx_table_elt_t  *h;
+    ngx_uint_t          i;
+    mapi_str_t         *value;
+    ngx_list_part_t    *part;
+    ngx_table_elt_t    *h;
+    mapi_log_client_t  *client;
+
+    client = &watch->client;
+    watch->noted = 1;
 
     for (part = &r->headers_in.headers.part; part; part = part->next) {
         h = part->elts;
@@ -271,26 +284,26 @@ ngx_mapi_log_headers(ngx_http_request_t *r, mapi_log_row_t *row)
 
             case sizeof("X-RequestId") - 1:
                 value = ngx_mapi_log_header_is(&h[i], "x-requestid")
-                        ? &row->client.request_id : NULL;
+                        ? &client->request_id : NULL;
                 break;
 
             case sizeof("X-ClientInfo") - 1:
                 value = ngx_mapi_log_header_is(&h[i], "x-clientinfo")
-                        ? &row->client.client_info : NULL;
+                        ? &client->client_info : NULL;
                 break;
 
             case sizeof("X-RequestType") - 1:
                 value = ngx_mapi_log_header_is(&h[i], "x-requesttype")
-                        ? &row->client.request_type : NULL;
+                        ? &client->request_type : NULL;
                 break;
 
             case sizeof("client-request-id") - 1:
                 value = ngx_mapi_log_header_is(&h[i], "client-request-id")
-                        ? &row->client.client_request_id : NULL;
+                        ? &client->client_request_id : NULL;
                 break;
 
             default:
-                value = NULL;
+                continue;
             }
 
             if (value && value->data == NULL) {

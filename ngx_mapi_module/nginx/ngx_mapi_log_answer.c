@@ -13,12 +13,14 @@ typedef struct {
 } ngx_mapi_log_status_t;
 
 
-static void ngx_mapi_log_relayed(ngx_http_request_t *r,
+static ngx_int_t ngx_mapi_log_relayed(ngx_http_request_t *r,
     ngx_mapi_watch_t *watch, mapi_log_row_t *row);
+static ngx_int_t ngx_mapi_log_headers(ngx_list_part_t *part,
+    mapi_log_row_t *row);
 static void ngx_mapi_log_failure(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     mapi_log_row_t *row);
-static void ngx_mapi_log_code(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
-    mapi_log_row_t *row, ngx_mapi_log_text_t *text);
+static void ngx_mapi_log_code(ngx_mapi_ctx_t *ctx, mapi_log_row_t *row,
+    ngx_mapi_log_text_t *text, ngx_int_t code);
 
 
 /* words of System.Net.HttpStatusCode, where Exchange has none of its own */
@@ -87,7 +89,10 @@ void
 ngx_mapi_log_answer(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     mapi_log_row_t *row, ngx_mapi_log_text_t *text)
 {
-    ngx_mapi_log_relayed(r, ctx->watch, row);
+    ngx_int_t  code;
+
+    code = ngx_mapi_log_relayed(r, ctx->watch, row);
+
     ngx_mapi_log_failure(r, ctx, row);
 
     /* an answer that went no further: see direct mode */
@@ -99,20 +104,27 @@ ngx_mapi_log_answer(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
         if (row->backend_status == 0) {
             row->backend_status = ngx_mapi_watch_server(r, ctx->watch)
                                   ->headers_in.status_n;
+
+            if (row->backend_status) {
+                code = ngx_mapi_watch_code(r, ctx);
+            }
         }
     }
 
-    ngx_mapi_log_code(r, ctx, row, text);
+    ngx_mapi_log_code(ctx, row, text, code);
 }
 
 
-static void
+/*
+ * Returns what ngx_mapi_watch_code() would: the header is one of those that
+ * are gone through here.
+ */
+
+static ngx_int_t
 ngx_mapi_log_relayed(ngx_http_request_t *r, ngx_mapi_watch_t *watch,
     mapi_log_row_t *row)
 {
-    ngx_uint_t            i;
-    ngx_list_part_t      *part;
-    ngx_table_elt_t      *h;
+    ngx_int_t             code;
     ngx_http_upstream_t  *u;
 
     u = ngx_mapi_watch_server(r, watch);
@@ -139,7 +151,8 @@ ngx_mapi_log_relayed(ngx_http_request_t *r, ngx_mapi_watch_t *watch,
             ngx_mapi_log_set(&row->proxy_state, "PrepareServerRequest");
         }
 
-        return;
+        /* the headers may be those of an attempt before */
+        return -1;
     }
 
     ngx_mapi_log_set(&row->proxy_state, "ProxyResponseData");
@@ -148,29 +161,68 @@ ngx_mapi_log_relayed(ngx_http_request_t *r, ngx_mapi_watch_t *watch,
     row->answer_bytes = watch->answer_bytes;
     row->has_answer_body = (watch->answer_bytes > 0);
 
-    for (part = &u->headers_in.headers.part; part; part = part->next) {
+    code = ngx_mapi_log_headers(&u->headers_in.headers.part, row);
+
+    if (watch->stream.code >= 0) {
+        return watch->stream.code;
+    }
+
+    return u == r->upstream ? code : -1;
+}
+
+
+/* what the row wants of an answer's headers; returns X-ResponseCode, -1: none */
+
+static ngx_int_t
+ngx_mapi_log_headers(ngx_list_part_t *part, mapi_log_row_t *row)
+{
+    size_t            len;
+    ngx_str_t        *code;
+    ngx_uint_t        i;
+    ngx_table_elt_t  *h;
+
+    code = NULL;
+
+    for ( /* void */ ; part; part = part->next) {
         h = part->elts;
 
         for (i = 0; i < part->nelts; i++) {
 
-            if (ngx_mapi_log_header_is(&h[i], "request-id")) {
-                ngx_mapi_log_pair(&row->info, "Srv.request-id",
-                                  &h[i].value);
+            len = h[i].key.len;
 
-            } else if (ngx_mapi_log_header_is(&h[i], "x-calculatedbetarget")) {
-                ngx_mapi_log_pair(&row->info, "Srv.CalculatedBETarget",
-                                  &h[i].value);
+            if (len == sizeof("request-id") - 1) {
 
-            } else if (row->backend_info.len == 0
-                       && h[i].key.len > sizeof("X-Backend-Diag-") - 1
-                       && ngx_memcmp(h[i].lowcase_key, "x-backend-diag-",
-                                     sizeof("X-Backend-Diag-") - 1)
-                          == 0)
-            {
-                ngx_mapi_log_view(&row->backend_info, &h[i].value);
+                if (ngx_mapi_log_header_is(&h[i], "request-id")) {
+                    ngx_mapi_log_pair(&row->info, "Srv.request-id",
+                                      &h[i].value);
+                }
+
+            } else if (len == sizeof("X-ResponseCode") - 1) {
+
+                if (code == NULL
+                    && ngx_mapi_log_header_is(&h[i], "x-responsecode"))
+                {
+                    code = &h[i].value;
+                }
+
+            } else if (len > sizeof("X-Backend-Diag-") - 1) {
+
+                if (ngx_mapi_log_header_is(&h[i], "x-calculatedbetarget")) {
+                    ngx_mapi_log_pair(&row->info, "Srv.CalculatedBETarget",
+                                      &h[i].value);
+
+                } else if (row->backend_info.len == 0
+                           && ngx_memcmp(h[i].lowcase_key, "x-backend-diag-",
+                                         sizeof("X-Backend-Diag-") - 1)
+                              == 0)
+                {
+                    ngx_mapi_log_view(&row->backend_info, &h[i].value);
+                }
             }
         }
     }
+
+    return code ? ngx_atoi(code->data, code->len) : -1;
 }
 
 
@@ -295,10 +347,9 @@ ngx_mapi_log_failure(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
 /* what the server's answer says of the request itself */
 
 static void
-ngx_mapi_log_code(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
-    mapi_log_row_t *row, ngx_mapi_log_text_t *text)
+ngx_mapi_log_code(ngx_mapi_ctx_t *ctx, mapi_log_row_t *row,
+    ngx_mapi_log_text_t *text, ngx_int_t code)
 {
-    ngx_int_t   code;
     mapi_str_t  value;
 
     if (row->backend_status >= NGX_HTTP_BAD_REQUEST) {
@@ -307,10 +358,6 @@ ngx_mapi_log_code(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
                     - text->status;
         mapi_log_pair_add(&row->errors, "ResponseStatusCode", &value);
     }
-
-    /* without an answer, the header may be that of an attempt before */
-
-    code = row->backend_status ? ngx_mapi_watch_code(r, ctx) : -1;
 
     if (code <= 0) {
         return;

@@ -156,6 +156,10 @@ ngx_mapi_take_road(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
 
     if (ctx->watch == NULL && ngx_mapi_record_wanted(r, mlcf)) {
         ctx->watch = ngx_mapi_watch_create(r);
+
+        if (ctx->watch && mlcf->log) {
+            ngx_mapi_log_note(r, ctx->watch);
+        }
     }
 
     /* an internal redirect to another road knows already for whom it is */

@@ -800,7 +800,12 @@ ngx_int_t ngx_mapi_record_init(ngx_conf_t *cf);
 ngx_uint_t ngx_mapi_record_wanted(ngx_http_request_t *r,
     ngx_mapi_loc_conf_t *mlcf);
 
-/* log: the request's row; ctx is NULL if it was refused before the road */
+/*
+ * log: notes what the client says of its request, as long as the processor
+ * still has the headers at hand; the request's row.  ctx is NULL if it was
+ * refused before the road.
+ */
+void ngx_mapi_log_note(ngx_http_request_t *r, ngx_mapi_watch_t *watch);
 void ngx_mapi_log_request(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     ngx_mapi_log_folder_t *folder);
 

@@ -44,6 +44,7 @@ struct ngx_mapi_watch_s {
     unsigned                         was_sent:1;
     unsigned                         fresh:1;     /* a new connection */
     unsigned                         streaming:1;
+    unsigned                         noted:1;     /* client, for the log */
 
     ngx_mapi_end_e                   end;
     ngx_uint_t                       outstanding; /* at that address */
@@ -55,6 +56,7 @@ struct ngx_mapi_watch_s {
     ngx_str_t                        user;
 
     ngx_str_t                        smtp;        /* primary address */
+    mapi_log_client_t                client;      /* with noted */
 
     /* with tried, a copy: nginx may free the peer with the attempt's end */
     ngx_str_t                        peer;
