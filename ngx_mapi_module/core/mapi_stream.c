@@ -69,6 +69,11 @@ mapi_stream_read(mapi_stream_t *s, const unsigned char *p, size_t len)
             if (p == NULL) {
                 break;
             }
+
+            p++;
+            s->state = mapi_stream_name;
+            s->matched = 0;
+            continue;
         }
 
         mapi_stream_byte(s, *p++);
@@ -79,9 +84,9 @@ mapi_stream_read(mapi_stream_t *s, const unsigned char *p, size_t len)
 
 
 /*
- * What is here whole, as nearly everything is, is taken in one piece: a word,
- * the end of a line, the beginning of another header.  Returns what follows
- * it, or p where only single bytes tell.
+ * What is here whole, as nearly everything is, is taken in one piece: a word
+ * and the end of its line, the beginning of another header, the empty line.
+ * Returns what follows it, or p where only single bytes tell.
  */
 
 static const unsigned char *
@@ -100,16 +105,18 @@ mapi_stream_whole(mapi_stream_t *s, const unsigned char *p,
 
     case mapi_stream_word:
 
-        if (p[0] == '\r' && p[1] == '\n') {
-            return p + 2;
-        }
-
-        if (len >= 10 && memcmp(p, "PROCESSING", 10) == 0) {
-            return p + 10;
+        if (len >= 12 && memcmp(p, "PROCESSING\r\n", 12) == 0) {
+            return p + 12;
         }
 
         if (memcmp(p, "DONE", 4) == 0) {
             s->done = 1;
+
+            if (len >= 6 && p[4] == '\r' && p[5] == '\n') {
+                s->state = mapi_stream_name;
+                return p + 6;
+            }
+
             s->state = mapi_stream_done_end;
             return p + 4;
         }
@@ -121,16 +128,12 @@ mapi_stream_whole(mapi_stream_t *s, const unsigned char *p,
 
         return p;
 
-    case mapi_stream_done_end:
+    case mapi_stream_name:
 
         if (p[0] == '\r' && p[1] == '\n') {
-            s->state = mapi_stream_name;
+            s->state = mapi_stream_over;
             return p + 2;
         }
-
-        return p;
-
-    case mapi_stream_name:
 
         /* the third letter of X-ResponseCode, on the same line */
 
@@ -171,12 +174,11 @@ mapi_stream_byte(mapi_stream_t *s, unsigned char c)
         break;
 
     case mapi_stream_done_end:
-    case mapi_stream_skip:
         if (c == '\n') {
             s->state = mapi_stream_name;
             s->matched = 0;
 
-        } else if (s->state == mapi_stream_done_end && c != '\r') {
+        } else if (c != '\r') {
             s->state = mapi_stream_over;
         }
 
