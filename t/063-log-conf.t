@@ -309,7 +309,7 @@ invalid parameter "max_age=59m": write a time from 1h on, such as "max_age=30d",
 ::road("mapi_log $::Folder/a buffer=31k;")
 --- must_die
 --- error_log
-invalid parameter "buffer=31k": write a size from 32k to 16m, such as "buffer=64k" in 
+invalid parameter "buffer=31k": write a size from 32k to 16m, such as "buffer=256k" in 
 
 
 
@@ -320,7 +320,7 @@ invalid parameter "buffer=31k": write a size from 32k to 16m, such as "buffer=64
 ::road("mapi_log $::Folder/a buffer=17m;")
 --- must_die
 --- error_log
-invalid parameter "buffer=17m": write a size from 32k to 16m, such as "buffer=64k" in 
+invalid parameter "buffer=17m": write a size from 32k to 16m, such as "buffer=256k" in 
 
 
 

@@ -71,7 +71,7 @@ static ngx_mapi_log_option_t  ngx_mapi_log_option[] = {
       "a time from 1h on, such as \"max_age=30d\", or \"max_age=off\"" },
 
     { ngx_string("buffer="), ngx_mapi_log_set_buffer,
-      "a size from 32k to 16m, such as \"buffer=64k\"" },
+      "a size from 32k to 16m, such as \"buffer=256k\"" },
 
     { ngx_string("flush="), ngx_mapi_log_set_flush,
       "a time from 10ms to 1h, such as \"flush=1s\"" },
@@ -133,7 +133,7 @@ ngx_mapi_log_parse(ngx_conf_t *cf, ngx_mapi_log_options_t *options)
     options->max_file = 10 * 1024 * 1024;
     options->max_folder = (off_t) 20 * 1024 * 1024 * 1024;
     options->max_age = 30 * 24 * 3600;
-    options->buffer = 64 * 1024;
+    options->buffer = 256 * 1024;
     options->flush = 1000;
 
     value = cf->args->elts;
