@@ -527,7 +527,9 @@ ngx_mapi_find_header(ngx_list_part_t *part, char *name)
 
             if (h[i].key.len == len
                 && ngx_tolower(h[i].key.data[len - 1]) == c
-                && ngx_strncasecmp(h[i].key.data, (u_char *) name, len) == 0)
+                && (ngx_memcmp(h[i].key.data, name, len) == 0
+                    || ngx_strncasecmp(h[i].key.data, (u_char *) name, len)
+                       == 0))
             {
                 return &h[i].value;
             }

@@ -14,6 +14,7 @@
 
 static ngx_uint_t ngx_mapi_watch_is_whole(ngx_http_request_t *r,
     ngx_connection_t *c);
+static ngx_uint_t ngx_mapi_watch_is_mapi(ngx_str_t *type);
 static ngx_int_t ngx_mapi_watch_output(void *data, ngx_chain_t *in);
 static ngx_int_t ngx_mapi_watch_body_filter(ngx_http_request_t *r,
     ngx_chain_t *in);
@@ -284,19 +285,31 @@ ngx_mapi_watch_is_whole(ngx_http_request_t *r, ngx_connection_t *c)
 void
 ngx_mapi_watch_answer(ngx_http_request_t *r, ngx_mapi_watch_t *watch)
 {
-    ngx_str_t  *type;
+    watch->streaming = r->headers_out.status == NGX_HTTP_OK
+                       && r->headers_out.content_encoding == NULL
+                       && ngx_mapi_watch_is_mapi(&r->headers_out.content_type);
+}
 
-    type = &r->headers_out.content_type;
 
-    watch->streaming =
-        r->headers_out.status == NGX_HTTP_OK
-        && r->headers_out.content_encoding == NULL
-        && type->len >= sizeof("application/mapi-http") - 1
-        && (ngx_strncasecmp(type->data, (u_char *) "application/mapi-http",
-                            sizeof("application/mapi-http") - 1) == 0
-            || ngx_strncasecmp(type->data,
-                               (u_char *) "application/octet-stream",
-                               sizeof("application/mapi-http") - 1) == 0);
+/* nearly always written like this */
+
+static ngx_uint_t
+ngx_mapi_watch_is_mapi(ngx_str_t *type)
+{
+    size_t  len;
+
+    static u_char  mapi[] = "application/mapi-http";
+    static u_char  octets[] = "application/octet-stream";
+
+    /* of the other one as much as there is of the first */
+
+    len = sizeof(mapi) - 1;
+
+    return type->len >= len
+           && (ngx_memcmp(type->data, mapi, len) == 0
+               || ngx_memcmp(type->data, octets, len) == 0
+               || ngx_strncasecmp(type->data, mapi, len) == 0
+               || ngx_strncasecmp(type->data, octets, len) == 0);
 }
 
 
