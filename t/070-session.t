@@ -33,8 +33,8 @@ sub front_end
 
 
 # one request for mailbox n, and the server's answer; the session that the
-# client is told of.  options: cookie, status, code, set (list of cookies),
-# endpoint
+# client is told of.  options: cookie, status, code, late (another one, in the
+# body), set (list of cookies), endpoint
 
 my $id = 0;
 
@@ -44,6 +44,16 @@ sub does
     my $client = connect_to($port);
     my $endpoint = $o{endpoint} || 'emsmdb';
     my $code = exists $o{code} ? $o{code} : 0;
+    my $body = exists $o{late}
+               ? "PROCESSING\r\nDONE\r\nX-ResponseCode: $o{late}\r\n\r\n" : '';
+    my $length = 'Content-Length: ' . length $body;
+    my $given = answer($o{status} || 200,
+        defined $code ? "X-ResponseCode: $code" : (),
+        $body ? 'Content-Type: application/mapi-http' : (),
+        map { "Set-Cookie: $_; path=/mapi/; HttpOnly" } @{ $o{set} || [] });
+
+    $given =~ s/Content-Length: 0\r\n/$length\r\n/;
+
     my ($peer, $answer) = carry(\@servers, $client,
         request($o{method} || 'POST',
             "/mapi/$endpoint/?MailboxId=" . mailbox_id($n),
@@ -51,10 +61,7 @@ sub does
             'X-ClientApplication: Outlook/16.0.1.2',
             defined $o{cookie} ? "Cookie: $o{cookie}" : (),
             'Content-Length: 0'),
-        answer($o{status} || 200,
-            defined $code ? "X-ResponseCode: $code" : (),
-            map { "Set-Cookie: $_; path=/mapi/; HttpOnly" }
-            @{ $o{set} || [] }));
+        $given . $body);
 
     $_->close for $client, $peer;
 
@@ -353,6 +360,32 @@ sub shared_memory
 
     is((grep { (knows(1, 'MapiContext=A') || '') ne $key } 1 .. 20), 0,
        'a worker dies, the session is there');
+    stop_nginx($front);
+}
+
+
+# a code counts the same whether the log has looked for it before or not
+
+for my $log ('', "mapi_log %PREFIX%/rows flush=20ms;\n") {
+    my $front = front_end('code', zone => "mapi_zone mapi 1m;\n$log");
+    my $with = $log ? 'with a log' : 'without a log';
+    my $key = does('Connect', 1, set => [ 'MapiContext=A' ]);
+
+    is(knows(1, 'MapiContext=A'), $key, "$with: a Connect opens a session");
+    does('Disconnect', 1, cookie => 'MapiContext=A', code => 10);
+    is(knows(1, 'MapiContext=A'), $key,
+       '... a Disconnect that failed ends none');
+    does('Disconnect', 1, cookie => 'MapiContext=A', code => undef);
+    is(knows(1, 'MapiContext=A'), $key, '... nor one without a code');
+    does('Disconnect', 1, cookie => 'MapiContext=A', late => 10);
+    is(knows(1, 'MapiContext=A'), $key, '... nor one that failed late');
+    does('Disconnect', 1, cookie => 'MapiContext=A', code => 10, late => 0);
+    ok(wait_for { !defined knows(1, 'MapiContext=A') },
+       '... but one that did not, after all');
+
+    does('Connect', 1, set => [ 'MapiContext=B' ], late => 7);
+    ok(wait_for { !defined knows(1, 'MapiContext=B') },
+       '... a Connect that failed late has opened none');
     stop_nginx($front);
 }
 

@@ -21,7 +21,8 @@ static mapi_log_kind_e ngx_mapi_log_kind(ngx_http_request_t *r,
 static ngx_uint_t ngx_mapi_log_hidden(mapi_log_row_t *row);
 static void ngx_mapi_log_client(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     mapi_log_row_t *row);
-static void ngx_mapi_log_query(ngx_http_request_t *r, mapi_log_row_t *row);
+static void ngx_mapi_log_query(ngx_http_request_t *r, mapi_log_row_t *row)
+    __attribute__((noinline));
 static void ngx_mapi_log_method(ngx_http_request_t *r, mapi_log_row_t *row);
 static void ngx_mapi_log_identity(ngx_mapi_ctx_t *ctx, mapi_log_row_t *row,
     ngx_mapi_log_text_t *text);
@@ -37,19 +38,22 @@ static void ngx_mapi_log_cookie(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
 static mapi_log_clock_t  ngx_mapi_log_clock = { -1, -1, "" };
 
 
-void
+ngx_int_t
 ngx_mapi_log_request(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     ngx_mapi_log_folder_t *folder)
 {
     u_char                  *p;
     int64_t                  now;
+    ngx_int_t                code;
     ngx_time_t              *tp;
     mapi_log_row_t           row;
     ngx_mapi_log_text_t      text;
 
     if (ctx && ctx->endpoint == mapi_endpoint_health) {
-        return;
+        return NGX_MAPI_CODE_UNKNOWN;
     }
+
+    code = NGX_MAPI_CODE_UNKNOWN;
 
     mapi_log_row_init(&row);
 
@@ -66,7 +70,7 @@ ngx_mapi_log_request(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     }
 
     if (ngx_mapi_log_hidden(&row)) {
-        return;
+        return NGX_MAPI_CODE_UNKNOWN;
     }
 
     ngx_mapi_log_times(r, ctx ? ctx->watch : NULL, &row.times);
@@ -83,7 +87,7 @@ ngx_mapi_log_request(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     }
 
     if (row.kind == mapi_log_proxied) {
-        ngx_mapi_log_answer(r, ctx, &row, &text);
+        code = ngx_mapi_log_answer(r, ctx, &row, &text);
 
     } else {
         ngx_mapi_log_error_code(r, ctx, &row);
@@ -99,6 +103,8 @@ ngx_mapi_log_request(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     if (p) {
         ngx_mapi_log_commit(folder, mapi_log_row_write(p, &row));
     }
+
+    return code;
 }
 
 
@@ -186,7 +192,16 @@ ngx_mapi_log_client(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
         row->query.data = p + 1;
         row->query.len = last - p - 1;
 
-        ngx_mapi_log_query(r, row);
+        /* most have this one parameter and no other */
+
+        if (row->query.len < sizeof("MailboxId=") - 1
+            || ngx_memcmp(row->query.data, "MailboxId=",
+                          sizeof("MailboxId=") - 1)
+               != 0
+            || memchr(row->query.data, '&', row->query.len))
+        {
+            ngx_mapi_log_query(r, row);
+        }
     }
 
     row->has_request_body = (r->headers_in.content_length_n > 0);
@@ -199,7 +214,10 @@ ngx_mapi_log_client(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
 }
 
 
-/* a token in it is not kept, only its name */
+/*
+ * A token in it is not kept, only its name.  Never inline: no other row should
+ * reach over this buffer for its place on the stack.
+ */
 
 static void
 ngx_mapi_log_query(ngx_http_request_t *r, mapi_log_row_t *row)
@@ -209,15 +227,6 @@ ngx_mapi_log_query(ngx_http_request_t *r, mapi_log_row_t *row)
 
     query.data = row->query.data;
     query.len = row->query.len;
-
-    /* most have this one parameter and no other */
-
-    if (query.len >= sizeof("MailboxId=") - 1
-        && ngx_memcmp(query.data, "MailboxId=", sizeof("MailboxId=") - 1) == 0
-        && memchr(query.data, '&', query.len) == NULL)
-    {
-        return;
-    }
 
     p = ngx_mapi_mask(buf, buf + sizeof(buf), &query);
 

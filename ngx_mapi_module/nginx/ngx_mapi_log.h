@@ -43,11 +43,12 @@ ngx_uint_t ngx_mapi_log_server_status(ngx_http_upstream_t *u);
 
 /*
  * The second half of a row: when and how it ended, from a server that was
- * asked or from ourselves.
+ * asked or from ourselves.  Of an answer X-ResponseCode is returned, or
+ * NGX_MAPI_CODE_UNKNOWN if its headers were not gone through.
  */
 void ngx_mapi_log_times(ngx_http_request_t *r, ngx_mapi_watch_t *watch,
     mapi_log_times_t *times);
-void ngx_mapi_log_answer(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
+ngx_int_t ngx_mapi_log_answer(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     mapi_log_row_t *row, ngx_mapi_log_text_t *text);
 void ngx_mapi_log_error_code(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     mapi_log_row_t *row);

@@ -85,13 +85,14 @@ ngx_mapi_log_server_status(ngx_http_upstream_t *u)
 }
 
 
-void
+ngx_int_t
 ngx_mapi_log_answer(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     mapi_log_row_t *row, ngx_mapi_log_text_t *text)
 {
-    ngx_int_t  code;
+    ngx_int_t  code, seen;
 
-    code = ngx_mapi_log_relayed(r, ctx->watch, row);
+    seen = ngx_mapi_log_relayed(r, ctx->watch, row);
+    code = seen;
 
     ngx_mapi_log_failure(r, ctx, row);
 
@@ -112,6 +113,8 @@ ngx_mapi_log_answer(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     }
 
     ngx_mapi_log_code(ctx, row, text, code);
+
+    return seen;
 }
 
 
@@ -152,7 +155,7 @@ ngx_mapi_log_relayed(ngx_http_request_t *r, ngx_mapi_watch_t *watch,
         }
 
         /* the headers may be those of an attempt before */
-        return -1;
+        return NGX_MAPI_CODE_UNKNOWN;
     }
 
     ngx_mapi_log_set(&row->proxy_state, "ProxyResponseData");
@@ -171,7 +174,7 @@ ngx_mapi_log_relayed(ngx_http_request_t *r, ngx_mapi_watch_t *watch,
 }
 
 
-/* what the row wants of an answer's headers; returns X-ResponseCode, -1: none */
+/* what the row wants of an answer's headers; returns X-ResponseCode or -1 */
 
 static ngx_int_t
 ngx_mapi_log_headers(ngx_list_part_t *part, mapi_log_row_t *row)

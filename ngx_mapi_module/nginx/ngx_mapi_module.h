@@ -784,7 +784,8 @@ char *ngx_mapi_set_log(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
  */
 void ngx_mapi_session_warm(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
 void ngx_mapi_session_answer(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
-void ngx_mapi_session_end(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
+void ngx_mapi_session_end(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
+    ngx_int_t code);
 ngx_int_t ngx_mapi_session_find(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     mapi_session_key_t *key);
 void ngx_mapi_session_note_cookie(ngx_str_t *cookie, u_char *p, u_char *end);
@@ -803,10 +804,13 @@ ngx_uint_t ngx_mapi_record_wanted(ngx_http_request_t *r,
 /*
  * log: notes what the client says of its request, as long as the processor
  * still has the headers at hand; the request's row.  ctx is NULL if it was
- * refused before the road.
+ * refused before the road.  Returns the answer's X-ResponseCode, as
+ * ngx_mapi_watch_code() does, if the row had to go through its headers.
  */
+#define NGX_MAPI_CODE_UNKNOWN  -2
+
 void ngx_mapi_log_note(ngx_http_request_t *r, ngx_mapi_watch_t *watch);
-void ngx_mapi_log_request(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
+ngx_int_t ngx_mapi_log_request(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     ngx_mapi_log_folder_t *folder);
 
 /* watch: moments and codes, see ngx_mapi_watch.h */

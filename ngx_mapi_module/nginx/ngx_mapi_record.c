@@ -47,6 +47,7 @@ ngx_mapi_record_wanted(ngx_http_request_t *r, ngx_mapi_loc_conf_t *mlcf)
 static ngx_int_t
 ngx_mapi_record_handler(ngx_http_request_t *r)
 {
+    ngx_int_t             code;
     ngx_mapi_ctx_t       *ctx;
     ngx_mapi_loc_conf_t  *mlcf;
 
@@ -65,12 +66,14 @@ ngx_mapi_record_handler(ngx_http_request_t *r)
 
     mlcf = ctx ? ctx->mlcf : ngx_http_get_module_loc_conf(r, ngx_mapi_module);
 
-    if (ctx) {
-        ngx_mapi_session_end(r, ctx);
-    }
+    code = NGX_MAPI_CODE_UNKNOWN;
 
     if (mlcf->upstream && mlcf->log) {
-        ngx_mapi_log_request(r, ctx, mlcf->log);
+        code = ngx_mapi_log_request(r, ctx, mlcf->log);
+    }
+
+    if (ctx) {
+        ngx_mapi_session_end(r, ctx, code);
     }
 
     return NGX_OK;

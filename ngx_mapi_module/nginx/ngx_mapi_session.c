@@ -257,12 +257,16 @@ ngx_mapi_session_begin(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
 }
 
 
-/* whatever became of the request: its last word, from the log phase */
+/*
+ * Whatever became of the request: its last word, from the log phase.  code is
+ * X-ResponseCode, or NGX_MAPI_CODE_UNKNOWN if nobody has looked.
+ */
 
 void
-ngx_mapi_session_end(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
+ngx_mapi_session_end(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
+    ngx_int_t code)
 {
-    ngx_int_t                 rc, code;
+    ngx_int_t                 rc;
     ngx_uint_t                ends;
     mapi_session_done_t       op;
     mapi_session_reason_e     reason;
@@ -297,7 +301,11 @@ ngx_mapi_session_end(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
 
     op.duration = ngx_mapi_watch_elapsed(r);
     op.pending = ctx->watch ? ctx->watch->stream.pending : 0;
-    code = op.status ? ngx_mapi_watch_code(r, ctx) : -1;
+
+    if (code == NGX_MAPI_CODE_UNKNOWN) {
+        code = op.status ? ngx_mapi_watch_code(r, ctx) : -1;
+    }
+
     op.code = (int) ngx_min(code, INT32_MAX);
     op.closed = ngx_mapi_session_closed(r, ctx);
     op.worker = ctx->session_active ? ngx_pid : 0;
