@@ -81,6 +81,12 @@ int mapi_affinity_open(mapi_affinity_keys_t *keys, uint32_t now,
     const mapi_str_t *upstream, const mapi_str_t *value, mapi_affinity_t *a);
 
 /*
+ * Asks ahead for what open() may remember of a value, with other work in
+ * between; finds nothing out.
+ */
+void mapi_affinity_warm(mapi_affinity_keys_t *keys, const mapi_str_t *value);
+
+/*
  * Seals to dst (MAPI_AFFINITY_VALUE_MAX bytes).  Length written, 0 on failure.
  * Nonces never repeat under one key: 8 random bytes drawn at first use in a
  * process (a fork draws anew), then a counter of 4 bytes, redrawn on overflow.

@@ -346,6 +346,7 @@ ngx_mapi_take_cookie(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
         }
 
         ngx_mapi_note_cookie(ctx, name, stop);
+        ngx_mapi_affinity_warm(r, ctx);
 
         if (ctx->observe) {
             return NGX_OK;

@@ -347,8 +347,14 @@ ngx_mapi_init(ngx_conf_t *cf)
 
     *h = ngx_mapi_handler;
 
-    if (ngx_mapi_record_init(cf) != NGX_OK
-        || ngx_mapi_watch_init(cf) != NGX_OK)
+    if (ngx_mapi_record_init(cf) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    /* without a log and a zone nobody watches */
+
+    if ((mmcf->logs.nelts || mmcf->shm_zone)
+        && ngx_mapi_watch_init(cf) != NGX_OK)
     {
         return NGX_ERROR;
     }

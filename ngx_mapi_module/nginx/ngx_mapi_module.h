@@ -270,8 +270,8 @@ typedef struct {
     ngx_int_t                  known;
     uint64_t                   said;       /* hash of the mounted server */
     size_t                     name_len;
-    u_char                     name[NGX_MAPI_DATABASE_MAX];
     ngx_uint_t                 ncopies;
+    u_char                     name[NGX_MAPI_DATABASE_MAX];
     ngx_int_t                  copies[NGX_MAPI_COPIES_MAX];
 } ngx_mapi_place_t;
 
@@ -763,6 +763,7 @@ void ngx_mapi_health_offers(ngx_http_upstream_srv_conf_t *us, ngx_str_t *name);
  * stick: opens the request's cookie into ctx->affinity; looks which server it
  * named for this mailbox when it came, -1 if none; seals the answer's.
  */
+void ngx_mapi_affinity_warm(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
 void ngx_mapi_affinity_read(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
 ngx_int_t ngx_mapi_affinity_named(ngx_http_request_t *r,
     ngx_mapi_ctx_t *ctx);

@@ -117,7 +117,7 @@ ngx_mapi_pin_init_peer(ngx_http_request_t *r,
     pd->conf = r->upstream->conf;
 
     pd->ctx = ngx_mapi_road_ctx(r, us);
-    pd->watch = ngx_mapi_watch_of(r);
+    pd->watch = pd->ctx ? pd->ctx->watch : ngx_mapi_watch_of(r);
 
     if (pd->watch) {
         ngx_mapi_watch_upstream(r, pd->watch);

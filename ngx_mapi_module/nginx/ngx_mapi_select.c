@@ -7,6 +7,12 @@
 #include "ngx_mapi_module.h"
 
 
+#define ngx_mapi_select_debug(r, sv, ctx)                                     \
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, (r)->connection->log, 0,               \
+                   "mapi: select \"%V\" by %V", &(sv)->name,                  \
+                   ngx_mapi_route_name((ctx)->route))
+
+
 /* how fit a server is to take this request, from its addresses */
 typedef enum {
     ngx_mapi_server_unusable = 0,    /* down, or all addresses tried */
@@ -35,7 +41,6 @@ static void ngx_mapi_select_begin(ngx_mapi_select_t *s, ngx_mapi_ctx_t *ctx,
     ngx_http_upstream_srv_conf_t *us);
 static void ngx_mapi_select_look(ngx_mapi_select_t *s,
     ngx_http_upstream_srv_conf_t *us, ngx_mapi_tried_t *tried);
-static void ngx_mapi_select_say(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
 static void ngx_mapi_select_report(ngx_http_request_t *r,
     ngx_mapi_select_t *s);
 static void ngx_mapi_select_look_group(ngx_mapi_select_t *s,
@@ -130,7 +135,7 @@ ngx_mapi_select(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
         return NGX_BUSY;
     }
 
-    ngx_mapi_select_say(r, ctx);
+    ngx_mapi_select_debug(r, &s.servers[n], ctx);
 
     return NGX_OK;
 }
@@ -206,26 +211,9 @@ ngx_mapi_select_plain(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     ctx->last_resort = 0;
     ctx->server = n;
 
-    ngx_mapi_select_say(r, ctx);
+    ngx_mapi_select_debug(r, server, ctx);
 
     return NGX_OK;
-}
-
-
-/* to the debugging log */
-
-static void
-ngx_mapi_select_say(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
-{
-#if (NGX_DEBUG)
-    ngx_str_t  name;
-
-    ngx_mapi_target(ctx, &name);
-
-    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
-                   "mapi: select \"%V\" by %V", &name,
-                   ngx_mapi_route_name(ctx->route));
-#endif
 }
 
 

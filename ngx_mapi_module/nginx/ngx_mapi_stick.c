@@ -24,6 +24,27 @@ static ngx_int_t ngx_mapi_affinity_random_key(ngx_conf_t *cf,
     ngx_mapi_main_conf_t *mmcf);
 
 
+/* where a directory knows most mailboxes, their cookies are hardly ever read */
+
+void
+ngx_mapi_affinity_warm(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
+{
+    mapi_str_t             value;
+    ngx_mapi_main_conf_t  *mmcf;
+
+    mmcf = ngx_http_get_module_main_conf(r, ngx_mapi_module);
+
+    if (mmcf->affinity == NULL || mmcf->directory) {
+        return;
+    }
+
+    value.len = ctx->cookie.len;
+    value.data = ctx->cookie.data;
+
+    mapi_affinity_warm(mmcf->affinity, &value);
+}
+
+
 /* whatever cannot be opened is as if absent: ctx->affinity stays NULL */
 
 void

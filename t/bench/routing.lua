@@ -4,10 +4,10 @@
 -- BENCH_KEYS      a file with "MAILBOX" or "MAILBOX COOKIE" a line
 -- BENCH_COOKIE    a cookie for every request of a file without them
 -- BENCH_SEED      where the random order starts
--- BENCH_EACH      "yes": each mailbox once, in the file's order
+-- BENCH_EACH      "yes": one after the other, in the file's order
 
 local parts, mailboxes, cookies, each
-local asked, answered = 0, 0
+local asked = 0
 
 local function read(path)
     local f = assert(io.open(path, "rb"))
@@ -42,17 +42,6 @@ function init(args)
 
     math.randomseed(tonumber(os.getenv("BENCH_SEED") or "1"))
     each = os.getenv("BENCH_EACH") == "yes"
-
-    if each then
-        response = count
-    end
-end
-
-function count()
-    answered = answered + 1
-    if answered >= #mailboxes then
-        wrk.thread:stop()
-    end
 end
 
 function request()

@@ -4,8 +4,9 @@
 # and HAProxy: "./build.sh bench routing", explained in docs/benchmarks.md.
 #
 #   BENCH_ROUNDS     rounds that are measured (default 6)
-#   BENCH_SECONDS    of load for each variant in each of them (default 2)
-#   BENCH_TURN       seconds until the next variant has its turn (default 0.03)
+#   BENCH_SECONDS    of load for each variant in each of them (default 3)
+#   BENCH_WARM       of load for each before it is measured (default 4)
+#   BENCH_TURN       seconds until the next variant has its turn (default 0.3)
 #   BENCH_MAILBOXES  in the directory (default 1000000)
 #   BENCH_ASKED      of them asked for (default 40000)
 #   BENCH_ONLY       variants to compare with stock, of: buffered hash
@@ -25,8 +26,8 @@ RUN=$MAPI_RUN/$BENCH
 . "$(dirname "${BASH_SOURCE[0]}")/../lib/bench.sh"
 
 ROUNDS=${BENCH_ROUNDS:-6}
-SECONDS_EACH=${BENCH_SECONDS:-2}
-TURN=${BENCH_TURN:-0.03}
+SECONDS_EACH=${BENCH_SECONDS:-3}
+TURN=${BENCH_TURN:-0.3}
 MAILBOXES=${BENCH_MAILBOXES:-1000000}
 VARIANTS="stock ${BENCH_ONLY:-buffered hash directory unseen cookie headers zone
     everything haproxy tls-stock tls-hash tls-directory tls-cookie
@@ -35,6 +36,7 @@ ASKED=${BENCH_ASKED:-40000}
 UNSEEN=400000
 COOKIES=5000
 CONNECTIONS=64
+WARM=${BENCH_WARM:-4}
 
 # shellcheck disable=SC2206
 EACH=($VARIANTS)
@@ -363,7 +365,7 @@ check_rows()
 }
 
 
-# start_load VARIANT SEED [EACH]: wrk against a variant
+# start_load VARIANT SEED SECONDS [EACH]: wrk against a variant
 
 start_load()
 {
@@ -371,28 +373,35 @@ start_load()
 
     if has_tls "$1"; then scheme=https; fi
 
-    BENCH_KEYS=${KEYS[$1]} BENCH_SEED=$2 BENCH_EACH=${3:-} \
-        $ON_CORE wrk -t 1 -c $CONNECTIONS -d "${ROUND}s" --timeout 60s \
+    BENCH_KEYS=${KEYS[$1]} BENCH_SEED=$2 BENCH_EACH=${4:-} \
+        $ON_CORE wrk -t 1 -c $CONNECTIONS -d "${3}s" --timeout 60s \
             -s "$HERE/routing.lua" "$scheme://127.0.0.1:$(port_of "$1")" \
         > "$RUN/wrk.$1" 2>&1 &
     LOADS[$1]=$!
 }
 
 
-# As after some minutes of work: everybody has been asked for once, but in
-# "unseen", where hardly anybody ever is again.
+# As after some minutes of work: all have been asked for, but in "unseen", where
+# hardly anybody ever is again.
 
 warm_up()
 {
-    local variant
+    local line requests variant
 
     for variant in "${EACH[@]}"; do
-        if [ "$variant" = unseen ]; then continue; fi
-
-        start_load "$variant" 1 yes
+        start_load "$variant" 1 "$WARM" yes
         wait "${LOADS[$variant]}" || true
-        echo "$variant 0 $(sed -n 's/^RESULT \([0-9]*\).*/\1/p' \
-            "$RUN/wrk.$variant")" >> "$RUN/warm-up"
+        line=$(grep '^RESULT' "$RUN/wrk.$variant") \
+            || die "$variant: $(tail -n 3 "$RUN/wrk.$variant")"
+        read -r _ requests _ <<< "$line"
+
+        if [ "$variant" != unseen ] \
+            && [ "$requests" -lt "$(wc -l < "${KEYS[$variant]}")" ]
+        then
+            say "$variant: only $requests were asked for in the warm-up"
+        fi
+
+        echo "$variant 0 $requests" >> "$RUN/warm-up"
     done
 }
 
@@ -407,7 +416,7 @@ measure_round()  # seed, file
 
     for variant in "${EACH[@]}"; do
         before+=("$(cut -d' ' -f1 "/proc/${WORKER[$variant]}/schedstat")")
-        start_load "$variant" "$1"
+        start_load "$variant" "$1" "$ROUND"
     done
 
     python3 "$HERE/routing-turns.py" "$TURN" \
