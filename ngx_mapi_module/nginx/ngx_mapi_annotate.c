@@ -28,9 +28,10 @@ ngx_mapi_annotate_init(ngx_conf_t *cf)
 static ngx_int_t
 ngx_mapi_header_filter(ngx_http_request_t *r)
 {
-    ngx_int_t        rc;
-    ngx_uint_t       server;
-    ngx_mapi_ctx_t  *ctx;
+    ngx_int_t              rc;
+    ngx_uint_t             server;
+    ngx_mapi_ctx_t        *ctx;
+    ngx_mapi_main_conf_t  *mmcf;
 
     if (r != r->main) {
         return ngx_http_next_header_filter(r);
@@ -66,8 +67,13 @@ ngx_mapi_header_filter(ngx_http_request_t *r)
     server = (r->upstream && r->upstream->cleanup);
 
     if (server) {
-        ngx_mapi_learn(r, ctx);
-        ngx_mapi_session_answer(r, ctx);
+        mmcf = ngx_http_get_module_main_conf(r, ngx_mapi_module);
+
+        if (mmcf->zone) {
+            ngx_mapi_learn(r, ctx);
+            ngx_mapi_session_answer(r, ctx);
+        }
+
         rc = ngx_mapi_affinity_write(r, ctx);
 
     } else {

@@ -318,7 +318,10 @@ static ngx_int_t
 ngx_mapi_take_cookie(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     ngx_str_t *value)
 {
-    u_char  *p, *dst, *end, *stop, *next, *name, *left;
+    u_char                *p, *dst, *end, *stop, *next, *name, *left;
+    ngx_mapi_main_conf_t  *mmcf;
+
+    mmcf = ngx_http_get_module_main_conf(r, ngx_mapi_module);
 
     dst = NULL;
     left = NULL;
@@ -332,7 +335,9 @@ ngx_mapi_take_cookie(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
 
         for (name = p; name < stop && *name == ' '; name++) { /* void */ }
 
-        ngx_mapi_session_note_cookie(&ctx->session_cookie, name, stop);
+        if (mmcf->sessions) {
+            ngx_mapi_session_note_cookie(&ctx->session_cookie, name, stop);
+        }
 
         if (!ngx_mapi_is_own_cookie(ctx, name, stop)) {
 

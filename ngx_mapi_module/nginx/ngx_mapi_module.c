@@ -122,7 +122,8 @@ static ngx_int_t
 ngx_mapi_take_road(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     ngx_mapi_loc_conf_t *mlcf)
 {
-    ngx_int_t  rc;
+    ngx_int_t              rc;
+    ngx_mapi_main_conf_t  *mmcf;
 
     if (ctx->observe && mlcf->mode != ngx_mapi_mode_observe) {
 
@@ -186,7 +187,13 @@ ngx_mapi_take_road(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
         return NGX_DECLINED;
     }
 
-    ngx_mapi_learn_find(r, ctx);
+    mmcf = ngx_http_get_module_main_conf(r, ngx_mapi_module);
+
+    ctx->learned = -1;
+
+    if (mmcf->zone) {
+        ngx_mapi_learn_find(r, ctx);
+    }
 
     if (ctx->show != ngx_mapi_show_none) {
         return ngx_mapi_endpoint_page(r, ctx) == NGX_OK
@@ -217,7 +224,9 @@ ngx_mapi_take_road(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    ngx_mapi_session_warm(r, ctx);
+    if (mmcf->zone) {
+        ngx_mapi_session_warm(r, ctx);
+    }
 
     return NGX_DECLINED;
 }

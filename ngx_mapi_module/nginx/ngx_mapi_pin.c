@@ -787,6 +787,12 @@ ngx_mapi_pin_answer_taints(ngx_http_upstream_t *u, ngx_uint_t *token)
             i = 0;
         }
 
+        /* both names have this length or one less */
+
+        if (h[i].key.len - (sizeof("Persistent-Auth") - 1) > 1) {
+            continue;
+        }
+
         if (h[i].key.len == sizeof("WWW-Authenticate") - 1
             && ngx_strncasecmp(h[i].key.data, (u_char *) "WWW-Authenticate",
                                sizeof("WWW-Authenticate") - 1)

@@ -52,6 +52,8 @@ static ngx_mapi_reason_e ngx_mapi_select_lack(ngx_mapi_select_t *s,
 static ngx_int_t ngx_mapi_select_known(ngx_mapi_select_t *s);
 static ngx_int_t ngx_mapi_select_instead(ngx_http_request_t *r,
     ngx_mapi_select_t *s);
+static ngx_int_t ngx_mapi_select_named(ngx_http_request_t *r,
+    ngx_mapi_ctx_t *ctx);
 static ngx_int_t ngx_mapi_select_affinity(ngx_http_request_t *r,
     ngx_mapi_select_t *s);
 static ngx_int_t ngx_mapi_select_hash(ngx_http_request_t *r,
@@ -142,8 +144,9 @@ ngx_mapi_select(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
 
 
 /*
- * Nearly always a place is known, its server is in order and there is nothing
- * else to be thought of: then nobody has to look at all the other servers.  What
+ * Nearly always a place is known, or the cookie names a server, that is in order
+ * and there is nothing else to be thought of: then nobody has to look at all the
+ * other servers.  What
  * is found here is what the rules would find; NGX_DECLINED leaves it to them.
  */
 
@@ -152,6 +155,8 @@ ngx_mapi_select_plain(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     ngx_http_upstream_srv_conf_t *us)
 {
     ngx_int_t                      n;
+    ngx_mapi_route_e               route;
+    ngx_mapi_reason_e              reason;
     ngx_mapi_server_t             *server;
     ngx_mapi_srv_conf_t           *mscf;
     ngx_http_upstream_rr_peer_t   *peer;
@@ -159,13 +164,30 @@ ngx_mapi_select_plain(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
 
     mscf = ctx->mscf;
 
-    n = (ctx->learned >= 0) ? ctx->learned : ctx->located ? ctx->known : -1;
-
-    if (n < 0
-        || mscf->type == ngx_mapi_upstream_none
+    if (mscf->type == ngx_mapi_upstream_none
         || mscf->all_fail
         || (mscf->pin && ngx_mapi_pin_has_any(r)))
     {
+        return NGX_DECLINED;
+    }
+
+    if (ctx->learned >= 0) {
+        n = ctx->learned;
+        route = ngx_mapi_route_learned;
+        reason = ngx_mapi_reason_learned;
+
+    } else if (ctx->located) {
+        n = ctx->known;
+        route = ngx_mapi_route_directory;
+        reason = ngx_mapi_reason_mounted;
+
+    } else {
+        n = ngx_mapi_select_named(r, ctx);
+        route = ngx_mapi_route_affinity;
+        reason = ngx_mapi_reason_cookie;
+    }
+
+    if (n < 0) {
         return NGX_DECLINED;
     }
 
@@ -203,10 +225,8 @@ ngx_mapi_select_plain(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
         return NGX_DECLINED;
     }
 
-    ctx->route = (ctx->learned >= 0) ? ngx_mapi_route_learned
-                                     : ngx_mapi_route_directory;
-    ctx->reason = (ctx->learned >= 0) ? ngx_mapi_reason_learned
-                                      : ngx_mapi_reason_mounted;
+    ctx->route = route;
+    ctx->reason = reason;
     ctx->preferred = n;
     ctx->last_resort = 0;
     ctx->server = n;
@@ -612,13 +632,7 @@ ngx_mapi_select_affinity(ngx_http_request_t *r, ngx_mapi_select_t *s)
 {
     ngx_int_t  n;
 
-    if (s->ctx->mlcf->affinity == ngx_mapi_affinity_off
-        || s->ctx->identity.kind == mapi_identity_none)
-    {
-        return -1;
-    }
-
-    n = ngx_mapi_affinity_named(r, s->ctx);
+    n = ngx_mapi_select_named(r, s->ctx);
 
     if (n >= 0
         && ngx_mapi_select_fit(s, n)
@@ -628,6 +642,21 @@ ngx_mapi_select_affinity(ngx_http_request_t *r, ngx_mapi_select_t *s)
     }
 
     return -1;
+}
+
+
+/* the server that the request's cookie names, if that counts; else -1 */
+
+static ngx_int_t
+ngx_mapi_select_named(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
+{
+    if (ctx->mlcf->affinity == ngx_mapi_affinity_off
+        || ctx->identity.kind == mapi_identity_none)
+    {
+        return -1;
+    }
+
+    return ngx_mapi_affinity_named(r, ctx);
 }
 
 

@@ -5,7 +5,7 @@
 #
 #   BENCH_ROUNDS     rounds that are measured (default 6)
 #   BENCH_SECONDS    of load for each variant in each of them (default 3)
-#   BENCH_WARM       of load for each before it is measured (default 4)
+#   BENCH_WARM       of load for each before it is measured (default 5)
 #   BENCH_TURN       seconds until the next variant has its turn (default 0.3)
 #   BENCH_MAILBOXES  in the directory (default 1000000)
 #   BENCH_ASKED      of them asked for (default 40000)
@@ -36,7 +36,7 @@ ASKED=${BENCH_ASKED:-40000}
 UNSEEN=400000
 COOKIES=5000
 CONNECTIONS=64
-WARM=${BENCH_WARM:-4}
+WARM=${BENCH_WARM:-5}
 
 # shellcheck disable=SC2206
 EACH=($VARIANTS)
@@ -178,7 +178,7 @@ proxy_conf()  # variant, port, folder
         # last answer's: a lifetime so long that both are the same
 
         cookie)    http="mapi_affinity_key $RUN/key;
-    mapi_affinity_cookie MapiAffinity lifetime=8h;"
+    mapi_affinity_cookie MapiAffinity lifetime=30d;"
                    lines="mapi_headers off; mapi_forwarded_for off;" ;;
     esac
 
