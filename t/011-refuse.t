@@ -252,3 +252,47 @@ $l
 --- error_code eval: [ 200, 503 ]
 --- response_headers eval
 [ "X-CasErrorCode: ", "X-CasErrorCode: " ]
+
+
+
+=== TEST 14: where an error_page leads off the road, the request is as it came
+--- http_config eval: $::Road
+--- config eval
+(my $l = $::Location) =~ s/mapi on;/mapi on;
+        mapi_forwarded_for append;
+        error_page 400 404 405 = \@refused;/;
+$l . '
+    underscores_in_headers on;
+
+    location @refused {
+        return 200 "$http_cookie|$http_x_delayrequest|$http_x_forwarded_for|$mapi_request_type\n";
+    }
+'
+--- more_headers
+Cookie: a=b; MapiAffinity=c
+X-DelayRequest: 1
+X-Forwarded-For: 203.0.113.9
+X-RequestType: Execute
+--- request eval
+[ "GET /mapi/\n", "PUT /mapi/nspi\n", "GET /mapi/emsmdb?MailboxId=x\n",
+  "POST /mapi/emsmdb/?MailboxId=x\n" ]
+--- error_code eval: [ 200, 200, 200, 200 ]
+--- response_body eval
+::times(4, "a=b; MapiAffinity=c|1|203.0.113.9|\n")
+--- no_error_log
+a server was reached
+
+
+
+=== TEST 15: a refusal echoes the client's id all the same
+--- http_config eval: $::Road
+--- config eval: $::Location
+--- more_headers
+client-request-id: {6f1a2b3c-0000-4d5e-8f90-0123456789ab}
+return-client-request-id: true
+--- request eval
+[ "GET /mapi/\n", "PUT /mapi/nspi\n", "POST /mapi/emsmdb/?MailboxId=x\n",
+  "POST /mapi/emsmdb/\n" ]
+--- error_code eval: [ 404, 405, 400, 400 ]
+--- response_headers eval
+::times(4, "client-request-id: {6f1a2b3c-0000-4d5e-8f90-0123456789ab}")

@@ -202,6 +202,36 @@ ngx_mapi_read_headers(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
 }
 
 
+/*
+ * Of a request that is refused: what the answer echoes.  Wherever an error_page
+ * leads from there, the headers are as the client sent them.
+ */
+
+void
+ngx_mapi_read_echo(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
+{
+    ngx_uint_t        i, kind;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
+
+    ngx_str_null(&ctx->echo);
+    ctx->echoes = 0;
+
+    for (part = &r->headers_in.headers.part; part; part = part->next) {
+        h = part->elts;
+
+        for (i = 0; i < part->nelts; i++) {
+            kind = ngx_mapi_header_kind(&h[i]);
+
+            if (kind == ngx_mapi_header_id || kind == ngx_mapi_header_wants_id)
+            {
+                (void) ngx_mapi_note_header(r, ctx, &h[i], kind);
+            }
+        }
+    }
+}
+
+
 static ngx_uint_t
 ngx_mapi_header_kind(ngx_table_elt_t *h)
 {

@@ -31,15 +31,18 @@ ngx_mapi_identify(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
     ngx_int_t     rc;
     mapi_query_t  query;
 
-    /*
-     * Credentials and headers are read even if the request is refused: an
-     * error_page may lead on to a server.  The text of the identity stays on
-     * the stack until it is all known.
-     */
+    /* before anything is refused: an error_page may lead on to a server */
 
     ngx_mapi_read_auth(r, &ctx->auth);
 
+    /* the text of the identity stays on the stack until it is all known */
+
     rc = ngx_mapi_identify_line(r, ctx, &query, text);
+
+    if (rc != NGX_OK) {
+        ngx_mapi_read_echo(r, ctx);
+        return rc;
+    }
 
     ngx_mapi_locate_warm(r, ctx);
 
@@ -51,10 +54,6 @@ ngx_mapi_identify(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
 
     if (ngx_mapi_read_headers(r, ctx) != NGX_OK) {
         return NGX_ERROR;
-    }
-
-    if (rc != NGX_OK) {
-        return rc;
     }
 
     ngx_mapi_locate_warm_again(r, ctx);

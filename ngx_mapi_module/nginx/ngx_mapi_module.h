@@ -561,6 +561,9 @@ void ngx_mapi_names_init(ngx_mapi_names_t *names);
 void ngx_mapi_headers_init(void);
 ngx_int_t ngx_mapi_read_headers(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
 
+/* of a refused request, whose headers stay as they came: the client's id */
+void ngx_mapi_read_echo(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
+
 /*
  * Takes element i of a part out of the request's list of headers; the element
  * itself stays where it is, and prev is the part before.  NGX_DONE if the part
