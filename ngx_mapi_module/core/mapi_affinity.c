@@ -95,7 +95,7 @@ typedef struct {
 } mapi_affinity_slot_t;
 
 
-/* a pair of them begins with a line of the processor's cache */
+/* each of them begins with a line of the processor's cache */
 
 #define MAPI_AFFINITY_SLOT                                                    \
     ((sizeof(mapi_affinity_slot_t) + 63) / 64 * 64)
@@ -236,6 +236,7 @@ mapi_affinity_keys_destroy(mapi_affinity_keys_t *k)
 
     free(k->keys);
     free(k->open);
+
     if (k->slots) {
         (void) munmap(k->slots, MAPI_AFFINITY_SLOTS * MAPI_AFFINITY_SLOT);
     }
@@ -550,7 +551,7 @@ static int
 mapi_affinity_same(const unsigned char *a, const unsigned char *b, size_t len)
 {
     size_t    i;
-    uint64_t  x, y, differs;
+    uint64_t  differs;
 
     differs = 0;
 
@@ -562,9 +563,7 @@ mapi_affinity_same(const unsigned char *a, const unsigned char *b, size_t len)
             i = len - 8;
         }
 
-        memcpy(&x, a + i, 8);
-        memcpy(&y, b + i, 8);
-        differs |= x ^ y;
+        differs |= mapi_load64(a + i) ^ mapi_load64(b + i);
     }
 
     return differs == 0;

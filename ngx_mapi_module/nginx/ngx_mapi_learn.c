@@ -107,7 +107,7 @@ ngx_mapi_learn_said(ngx_mapi_main_conf_t *mmcf, mapi_str_t *server)
 }
 
 
-/* fills ctx->learned: a server's index, or -1 */
+/* fills ctx->learned, which is -1, with a server's index; there is a zone */
 
 void
 ngx_mapi_learn_find(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
@@ -117,12 +117,10 @@ ngx_mapi_learn_find(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
     ngx_mapi_learned_t     copy;
     ngx_mapi_main_conf_t  *mmcf;
 
-    ctx->learned = -1;
-
     mmcf = ngx_http_get_module_main_conf(r, ngx_mapi_module);
     zone = mmcf->zone;
 
-    if (zone == NULL || zone->nlearned == 0
+    if (zone->nlearned == 0
         || ctx->mscf->type == ngx_mapi_upstream_owner
         || ctx->mscf->type == ngx_mapi_upstream_none
         || !ngx_mapi_learn_key(ctx, zone, key)
@@ -208,8 +206,7 @@ ngx_mapi_learn(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
 
     mmcf = ngx_http_get_module_main_conf(r, ngx_mapi_module);
 
-    if (mmcf->zone == NULL
-        || ctx->mscf->type != ngx_mapi_upstream_router
+    if (ctx->mscf->type != ngx_mapi_upstream_router
         || ctx->server < 0
         || r->headers_out.status < 200 || r->headers_out.status > 299)
     {

@@ -716,12 +716,14 @@ ngx_int_t ngx_mapi_learn_init_zone(ngx_slab_pool_t *shpool,
     ngx_mapi_zone_t *zone);
 void ngx_mapi_learn_init_process(ngx_cycle_t *cycle);
 uint64_t ngx_mapi_learn_said(ngx_mapi_main_conf_t *mmcf, mapi_str_t *server);
+
+/* these two need a zone; ctx->learned is -1 before */
 void ngx_mapi_learn_find(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
+void ngx_mapi_learn(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
 
 /* when ctx->learned was learned; 0 if it was not */
 time_t ngx_mapi_learn_since(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
 
-void ngx_mapi_learn(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
 void ngx_mapi_learn_compare(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
 
 /* the index of the block's server with that name, -1 if it is none */

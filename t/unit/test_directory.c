@@ -121,20 +121,6 @@ write_much(mapi_directory_writer_t *w, void *data)
 }
 
 
-static mapi_directory_t *
-dir_open(const char *path)
-{
-    mapi_str_t         s;
-    mapi_directory_t  *d;
-
-    s = unit_str(path);
-    d = mapi_directory_open(&s);
-    assert_non_null(d);
-
-    return d;
-}
-
-
 /* the mailbox's number, 0 if none, -1 if damaged */
 static int
 find(mapi_directory_t *d, mapi_identity_kind_e kind, const char *text)

@@ -18,20 +18,6 @@
 #define NOW  1000000
 
 
-static mapi_directory_t *
-dir_open(const char *path)
-{
-    mapi_str_t         s;
-    mapi_directory_t  *d;
-
-    s = unit_str(path);
-    d = mapi_directory_open(&s);
-    assert_non_null(d);
-
-    return d;
-}
-
-
 static int
 find(mapi_directory_t *d, mapi_identity_kind_e kind, const char *text)
 {

@@ -151,20 +151,6 @@ write_many(mapi_directory_writer_t *w, void *data)
 }
 
 
-static mapi_directory_t *
-dir_open(const char *path)
-{
-    mapi_str_t         s;
-    mapi_directory_t  *d;
-
-    s = unit_str(path);
-    d = mapi_directory_open(&s);
-    assert_non_null(d);
-
-    return d;
-}
-
-
 static void
 id_of(mapi_identity_t *id, const mapi_guid_t *guid)
 {

@@ -32,6 +32,20 @@ typedef struct {
 } unit_mailbox_t;
 
 
+static inline mapi_directory_t *
+dir_open(const char *path)
+{
+    mapi_str_t         s;
+    mapi_directory_t  *d;
+
+    s = unit_str(path);
+    d = mapi_directory_open(&s);
+    assert_non_null(d);
+
+    return d;
+}
+
+
 static inline mapi_guid_t
 unit_guid(unsigned n)
 {
