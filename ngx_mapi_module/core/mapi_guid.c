@@ -7,10 +7,65 @@
 #include "mapi_guid.h"
 
 
+/*
+ * Digits are read and written eight at a time, each byte of a number one of
+ * them: a table would be some ten lines of the processor's cache for each GUID.
+ */
+
+#define mapi_guid_nibbles  0x000f000f000f000fULL
+
+
+/* eight digits as four bytes, the first lowest; *bad gets a bit if one is none */
+static uint32_t
+mapi_guid_read(const unsigned char *p, uint64_t *bad)
+{
+    uint64_t  v, low, digit, letter;
+
+    v = mapi_load64(p);
+    low = v & mapi_bytes(0x7f);
+
+    /* the top bit of a byte: '0' to '9', and 'a' to 'f' in either case */
+
+    digit = (low + mapi_bytes(0x80 - '0')) & ~(low + mapi_bytes(0x7f - '9'));
+
+    low |= mapi_bytes(0x20);
+    letter = (low + mapi_bytes(0x80 - 'a')) & ~(low + mapi_bytes(0x7f - 'f'));
+
+    *bad |= (~(digit | letter) | v) & mapi_bytes(0x80);
+
+    v = (v & mapi_bytes(0x0f)) + 9 * (v >> 6 & mapi_bytes(0x01));
+
+    /* two digits to a byte, and the bytes together */
+
+    v = (v << 4 | v >> 8) & 0x00ff00ff00ff00ffULL;
+    v = (v | v >> 8) & 0x0000ffff0000ffffULL;
+
+    return (uint32_t) (v | v >> 16);
+}
+
+
+/* four bytes, the first lowest, as eight digits in lower case */
+static uint64_t
+mapi_guid_digits(const unsigned char *p)
+{
+    uint64_t  v;
+
+    v = mapi_load32(p);
+
+    v = (v | v << 16) & 0x0000ffff0000ffffULL;
+    v = (v | v << 8) & 0x00ff00ff00ff00ffULL;
+    v = (v >> 4 & mapi_guid_nibbles) | (v & mapi_guid_nibbles) << 8;
+
+    return v + mapi_bytes('0')
+           + ('a' - '9' - 1) * (((v + mapi_bytes(6)) >> 4) & mapi_bytes(0x01));
+}
+
+
 int
 mapi_guid_parse(mapi_guid_t *guid, const unsigned char *p, size_t len)
 {
-    int  v, bad;
+    uint64_t       bad;
+    unsigned char  middle[16];
 
     if (len != MAPI_GUID_LEN
         || p[8] != '-' || p[13] != '-' || p[18] != '-' || p[23] != '-')
@@ -18,33 +73,19 @@ mapi_guid_parse(mapi_guid_t *guid, const unsigned char *p, size_t len)
         return MAPI_ERROR;
     }
 
+    memcpy(middle, p + 9, 4);
+    memcpy(middle + 4, p + 14, 4);
+    memcpy(middle + 8, p + 19, 4);
+    memcpy(middle + 12, p + 24, 4);
+
     bad = 0;
 
-    /* -1, for no digit, is the only negative value: it stays one */
+    mapi_store32(guid->b, mapi_guid_read(p, &bad));
+    mapi_store32(guid->b + 4, mapi_guid_read(middle, &bad));
+    mapi_store32(guid->b + 8, mapi_guid_read(middle + 8, &bad));
+    mapi_store32(guid->b + 12, mapi_guid_read(p + 28, &bad));
 
-#define mapi_guid_byte(n, at)                                                 \
-    v = mapi_hex(p[at]) * 16 | mapi_hex(p[at + 1]);                           \
-    guid->b[n] = (unsigned char) v;                                           \
-    bad |= v
-
-    mapi_guid_byte(0, 0);
-    mapi_guid_byte(1, 2);
-    mapi_guid_byte(2, 4);
-    mapi_guid_byte(3, 6);
-    mapi_guid_byte(4, 9);
-    mapi_guid_byte(5, 11);
-    mapi_guid_byte(6, 14);
-    mapi_guid_byte(7, 16);
-    mapi_guid_byte(8, 19);
-    mapi_guid_byte(9, 21);
-    mapi_guid_byte(10, 24);
-    mapi_guid_byte(11, 26);
-    mapi_guid_byte(12, 28);
-    mapi_guid_byte(13, 30);
-    mapi_guid_byte(14, 32);
-    mapi_guid_byte(15, 34);
-
-    return bad < 0 ? MAPI_ERROR : MAPI_OK;
+    return bad ? MAPI_ERROR : MAPI_OK;
 }
 
 
@@ -71,43 +112,23 @@ mapi_guid_lower(unsigned char *dst, const unsigned char *p)
 unsigned char *
 mapi_guid_format(unsigned char *dst, const mapi_guid_t *guid)
 {
-    /* the two digits of every byte */
+    uint64_t  v;
 
-#define mapi_guid_row(d)                                                      \
-    d "0" d "1" d "2" d "3" d "4" d "5" d "6" d "7"                           \
-    d "8" d "9" d "a" d "b" d "c" d "d" d "e" d "f"
-
-    static const char  pairs[] =
-        mapi_guid_row("0") mapi_guid_row("1") mapi_guid_row("2")
-        mapi_guid_row("3") mapi_guid_row("4") mapi_guid_row("5")
-        mapi_guid_row("6") mapi_guid_row("7") mapi_guid_row("8")
-        mapi_guid_row("9") mapi_guid_row("a") mapi_guid_row("b")
-        mapi_guid_row("c") mapi_guid_row("d") mapi_guid_row("e")
-        mapi_guid_row("f");
-
-#define mapi_guid_pair(n, at)                                                 \
-    memcpy(dst + at, pairs + 2 * (size_t) guid->b[n], 2)
-
-    mapi_guid_pair(0, 0);
-    mapi_guid_pair(1, 2);
-    mapi_guid_pair(2, 4);
-    mapi_guid_pair(3, 6);
+    mapi_store64(dst, mapi_guid_digits(guid->b));
     dst[8] = '-';
-    mapi_guid_pair(4, 9);
-    mapi_guid_pair(5, 11);
+
+    v = mapi_guid_digits(guid->b + 4);
+    mapi_store32(dst + 9, (uint32_t) v);
     dst[13] = '-';
-    mapi_guid_pair(6, 14);
-    mapi_guid_pair(7, 16);
+    mapi_store32(dst + 14, (uint32_t) (v >> 32));
     dst[18] = '-';
-    mapi_guid_pair(8, 19);
-    mapi_guid_pair(9, 21);
+
+    v = mapi_guid_digits(guid->b + 8);
+    mapi_store32(dst + 19, (uint32_t) v);
     dst[23] = '-';
-    mapi_guid_pair(10, 24);
-    mapi_guid_pair(11, 26);
-    mapi_guid_pair(12, 28);
-    mapi_guid_pair(13, 30);
-    mapi_guid_pair(14, 32);
-    mapi_guid_pair(15, 34);
+    mapi_store32(dst + 24, (uint32_t) (v >> 32));
+
+    mapi_store64(dst + 28, mapi_guid_digits(guid->b + 12));
 
     return dst + MAPI_GUID_LEN;
 }

@@ -197,7 +197,7 @@ ngx_mapi_debug_removed(ngx_mapi_tree_t *tree, ngx_mapi_node_t *list,
             continue;
         }
 
-        if (received[i].elt->value.data == received[i].value.data) {
+        if (received[i].elt->value.len == received[i].value.len) {
             continue;
         }
 

@@ -74,6 +74,8 @@ static ngx_int_t ngx_mapi_note_header(ngx_http_request_t *r,
     ngx_mapi_ctx_t *ctx, ngx_table_elt_t *h, ngx_uint_t kind);
 static ngx_int_t ngx_mapi_take_cookie(ngx_http_request_t *r,
     ngx_mapi_ctx_t *ctx, ngx_str_t *value);
+static ngx_int_t ngx_mapi_leave_cookie(ngx_http_request_t *r,
+    ngx_str_t *value, ngx_str_t *left, u_char *p, u_char *end);
 static ngx_uint_t ngx_mapi_is_own_cookie(ngx_mapi_ctx_t *ctx, u_char *p,
     u_char *end);
 static void ngx_mapi_note_cookie(ngx_mapi_ctx_t *ctx, u_char *p, u_char *end);
@@ -340,21 +342,25 @@ ngx_mapi_note_header(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
 
 /*
  * Notes the first cookie of our name and takes every one of that name out of
- * the value.  What is left is a copy: variables that a rewrite or a map has
- * asked for already point into the old value.  NGX_DECLINED if nothing is left.
+ * the value.  What is left is a piece of the value, where nothing is changed:
+ * variables that a rewrite or a map has asked for already point into it.  Only
+ * cookies on both sides of ours are put together in a copy.  NGX_DECLINED if
+ * nothing is left.
  */
 
 static ngx_int_t
 ngx_mapi_take_cookie(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     ngx_str_t *value)
 {
-    u_char                *p, *dst, *end, *stop, *next, *name, *left;
+    u_char                *p, *end, *stop, *next, *name;
+    ngx_str_t              left;
+    ngx_uint_t             taken;
     ngx_mapi_main_conf_t  *mmcf;
 
     mmcf = ngx_http_get_module_main_conf(r, ngx_mapi_module);
 
-    dst = NULL;
-    left = NULL;
+    ngx_str_null(&left);
+    taken = 0;
     end = value->data + value->len;
 
     for (p = value->data; p < end; p = next) {
@@ -371,10 +377,17 @@ ngx_mapi_take_cookie(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
 
         if (!ngx_mapi_is_own_cookie(ctx, name, stop)) {
 
-            if (left) {
-                /* in front, the blank goes with what stood there */
-                p = (dst == left) ? name : p;
-                dst = ngx_cpymem(dst, p, next - p);
+            if (!taken) {
+                continue;
+            }
+
+            /* in front, the blank goes with what stood there */
+
+            if (ngx_mapi_leave_cookie(r, value, &left, left.len ? p : name,
+                                      next)
+                != NGX_OK)
+            {
+                return NGX_ERROR;
             }
 
             continue;
@@ -387,31 +400,66 @@ ngx_mapi_take_cookie(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
             return NGX_OK;
         }
 
-        if (left == NULL) {
-            left = ngx_pnalloc(r->pool, value->len);
-            if (left == NULL) {
-                return NGX_ERROR;
-            }
-
-            dst = ngx_cpymem(left, value->data, p - value->data);
+        if (!taken) {
+            taken = 1;
+            left.data = value->data;
+            left.len = p - value->data;
         }
     }
 
-    if (left) {
+    if (taken) {
 
         /* if the last cookie went, the ";" before it goes too */
 
-        if (dst > left && dst[-1] == ';') {
-            dst--;
+        if (left.len && left.data[left.len - 1] == ';') {
+            left.len--;
         }
 
-        *dst = '\0';
-
-        value->data = left;
-        value->len = dst - left;
+        *value = left;
     }
 
     return value->len ? NGX_OK : NGX_DECLINED;
+}
+
+
+/*
+ * Adds the bytes of value from p to end to what is left of it.  That is a
+ * piece of the value itself until there is a gap, and a copy from then on.
+ */
+
+static ngx_int_t
+ngx_mapi_leave_cookie(ngx_http_request_t *r, ngx_str_t *value,
+    ngx_str_t *left, u_char *p, u_char *end)
+{
+    u_char  *copy;
+
+    if (left->len == 0) {
+        left->data = p;
+        left->len = end - p;
+
+        return NGX_OK;
+    }
+
+    if (left->data + left->len != p) {
+
+        if (left->data >= value->data
+            && left->data < value->data + value->len)
+        {
+            copy = ngx_pnalloc(r->pool, value->len);
+            if (copy == NULL) {
+                return NGX_ERROR;
+            }
+
+            ngx_memcpy(copy, left->data, left->len);
+            left->data = copy;
+        }
+
+        ngx_memcpy(left->data + left->len, p, end - p);
+    }
+
+    left->len += end - p;
+
+    return NGX_OK;
 }
 
 
