@@ -32,7 +32,8 @@
 #define MAPI_AFFINITY_DAYS     8       /* ciphers a key, at most */
 
 #define MAPI_AFFINITY_SLOTS    16384   /* values remembered, some 6 MB */
-#define MAPI_AFFINITY_NAME_MAX 64      /* longer names are not remembered */
+#define MAPI_AFFINITY_NAMES    255     /* upstreams whose values are */
+#define MAPI_AFFINITY_WHO_MAX  40      /* identity that is noted: a GUID's */
 
 #define MAPI_AFFINITY_HEAD     3
 #define MAPI_AFFINITY_NONCE    12
@@ -80,18 +81,25 @@ typedef struct {
 
 /*
  * A value that was opened or sealed here, with what is in it: a client sends
- * the same one many times, and AES by EVP calls costs more than the road.
+ * the same one many times, and AES by EVP calls costs more than the road.  What
+ * a request needs of a value with one mailbox is three lines of the processor's
+ * cache, up to the value.
  */
 typedef struct {
     uint64_t                 end;          /* of the value, a part of its tag */
+    uint64_t                 mark;         /* of what is noted, or 0 */
     uint32_t                 day;
+    uint32_t                 expires;      /* the entry that is noted */
+    uint16_t                 server;       /* which it names */
     uint16_t                 key;          /* that opened it */
+    uint8_t                  upstream;     /* number of its name */
     uint8_t                  len;          /* of the value; 0: an empty slot */
     uint8_t                  plain_len;
-    uint8_t                  upstream_len;
-    unsigned char            plain[MAPI_AFFINITY_PLAIN_MAX];
+    uint8_t                  who_len;
+    uint8_t                  first;        /* the entry is the newest one */
+    unsigned char            who[MAPI_AFFINITY_WHO_MAX];
     unsigned char            value[MAPI_AFFINITY_VALUE_MAX];
-    unsigned char            upstream[MAPI_AFFINITY_NAME_MAX];
+    unsigned char            plain[MAPI_AFFINITY_PLAIN_MAX];
 } mapi_affinity_slot_t;
 
 
@@ -115,6 +123,8 @@ struct mapi_affinity_keys_s {
     uint64_t                 clock;
 
     unsigned char           *slots;        /* MAPI_AFFINITY_SLOTS */
+    mapi_str_t              *names;        /* of upstreams, copied */
+    unsigned                 nnames;
 
     mapi_affinity_nonce_t   *nonce;
     unsigned                 wiped;        /* the kernel clears the page */
@@ -171,6 +181,7 @@ mapi_affinity_keys_create(const unsigned char *keys, unsigned n,
 
     k->keys = malloc((size_t) n * MAPI_AFFINITY_KEY_LEN);
     k->open = calloc((size_t) n * k->ndays, sizeof(mapi_affinity_cipher_t));
+    k->names = calloc(MAPI_AFFINITY_NAMES, sizeof(mapi_str_t));
     k->slots = mmap(NULL, MAPI_AFFINITY_SLOTS * MAPI_AFFINITY_SLOT,
                     PROT_READ|PROT_WRITE, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0);
 
@@ -188,8 +199,9 @@ mapi_affinity_keys_create(const unsigned char *keys, unsigned n,
         k->nonce = NULL;
     }
 
-    if (k->keys == NULL || k->open == NULL || k->slots == NULL || k->aes == NULL
-        || k->hkdf == NULL || k->nonce == NULL)
+    if (k->keys == NULL || k->open == NULL || k->names == NULL
+        || k->slots == NULL || k->aes == NULL || k->hkdf == NULL
+        || k->nonce == NULL)
     {
         mapi_affinity_keys_destroy(k);
         return NULL;
@@ -234,6 +246,11 @@ mapi_affinity_keys_destroy(mapi_affinity_keys_t *k)
         OPENSSL_cleanse(k->keys, (size_t) k->n * MAPI_AFFINITY_KEY_LEN);
     }
 
+    for (i = 0; i < k->nnames; i++) {
+        free(k->names[i].data);
+    }
+
+    free(k->names);
     free(k->keys);
     free(k->open);
 
@@ -473,6 +490,14 @@ mapi_affinity_is_current(const mapi_affinity_keys_t *k, uint32_t now,
 }
 
 
+/* would the same key of the same day seal a value now? */
+static unsigned
+mapi_affinity_seals(uint32_t now, unsigned key, uint32_t day)
+{
+    return key == 0 && day == now / MAPI_AFFINITY_DAY;
+}
+
+
 /*
  * The first or second of the two slots where a value may be.  It ends with its
  * tag, whose bits are as good as random.
@@ -502,12 +527,51 @@ mapi_affinity_warm(mapi_affinity_keys_t *k, const mapi_str_t *value)
                                                             + value->len - 8),
                                              0);
 
-    /* what is in it, the value of a cookie for one mailbox, and the name */
-
     __builtin_prefetch(p);
-    __builtin_prefetch(p + offsetof(mapi_affinity_slot_t, value));
-    __builtin_prefetch(p + offsetof(mapi_affinity_slot_t, value) + 64);
-    __builtin_prefetch(p + offsetof(mapi_affinity_slot_t, upstream));
+    __builtin_prefetch(p + 64);
+    __builtin_prefetch(p + 128);
+}
+
+
+/* the number of an upstream's name, -1 if it has none */
+static int
+mapi_affinity_name(const mapi_affinity_keys_t *k, const mapi_str_t *upstream)
+{
+    unsigned  i;
+
+    for (i = 0; i < k->nnames; i++) {
+        if (mapi_str_eq(&k->names[i], upstream)) {
+            return (int) i;
+        }
+    }
+
+    return -1;
+}
+
+
+static int
+mapi_affinity_new_name(mapi_affinity_keys_t *k, const mapi_str_t *upstream)
+{
+    mapi_str_t  *name;
+
+    if (k->nnames == MAPI_AFFINITY_NAMES) {
+        return -1;
+    }
+
+    name = &k->names[k->nnames];
+
+    name->data = malloc(upstream->len + 1);
+    if (name->data == NULL) {
+        return -1;
+    }
+
+    name->len = upstream->len;
+
+    if (upstream->len) {
+        memcpy(name->data, upstream->data, upstream->len);
+    }
+
+    return (int) k->nnames++;
 }
 
 
@@ -516,10 +580,17 @@ mapi_affinity_remember(mapi_affinity_keys_t *k, const mapi_str_t *upstream,
     const unsigned char *value, size_t len, const unsigned char *plain,
     size_t plain_len, unsigned key, uint32_t day)
 {
+    int                    name;
     uint64_t               end;
     mapi_affinity_slot_t  *slot;
 
-    if (upstream->len > MAPI_AFFINITY_NAME_MAX || key > UINT16_MAX) {
+    name = mapi_affinity_name(k, upstream);
+
+    if (name < 0) {
+        name = mapi_affinity_new_name(k, upstream);
+    }
+
+    if (name < 0 || key > UINT16_MAX) {
         return;
     }
 
@@ -531,18 +602,15 @@ mapi_affinity_remember(mapi_affinity_keys_t *k, const mapi_str_t *upstream,
     *mapi_affinity_slot(k, end, 1) = *slot;
 
     slot->end = end;
+    slot->mark = 0;
     slot->day = day;
     slot->key = (uint16_t) key;
+    slot->upstream = (uint8_t) name;
     slot->len = (uint8_t) len;
     slot->plain_len = (uint8_t) plain_len;
-    slot->upstream_len = (uint8_t) upstream->len;
 
     memcpy(slot->value, value, len);
     memcpy(slot->plain, plain, plain_len);
-
-    if (upstream->len) {
-        memcpy(slot->upstream, upstream->data, upstream->len);
-    }
 }
 
 
@@ -574,14 +642,22 @@ mapi_affinity_same(const unsigned char *a, const unsigned char *b, size_t len)
  * NULL if it is not remembered.  Whoever guesses a value learns nothing from
  * the time this takes: eight bytes at once, and then all to the end.
  */
-static const mapi_affinity_slot_t *
+static mapi_affinity_slot_t *
 mapi_affinity_recall(mapi_affinity_keys_t *k, const mapi_str_t *upstream,
     const mapi_str_t *value)
 {
+    int                    name;
     uint64_t               end;
     unsigned               i;
     mapi_affinity_slot_t  *slot;
 
+    if (value->len > MAPI_AFFINITY_VALUE_MAX
+        || value->len < mapi_base64_encoded(MAPI_AFFINITY_MIN))
+    {
+        return NULL;
+    }
+
+    name = mapi_affinity_name(k, upstream);
     end = mapi_load64(value->data + value->len - 8);
 
     for (i = 0; i < 2; i++) {
@@ -589,10 +665,8 @@ mapi_affinity_recall(mapi_affinity_keys_t *k, const mapi_str_t *upstream,
 
         if (slot->end == end
             && slot->len == value->len
-            && slot->upstream_len == upstream->len
-            && mapi_affinity_same(slot->value, value->data, value->len)
-            && (upstream->len == 0
-                || memcmp(slot->upstream, upstream->data, upstream->len) == 0))
+            && slot->upstream == name
+            && mapi_affinity_same(slot->value, value->data, value->len))
         {
             return slot;
         }
@@ -602,14 +676,71 @@ mapi_affinity_recall(mapi_affinity_keys_t *k, const mapi_str_t *upstream,
 }
 
 
-static void
-mapi_affinity_opened(const mapi_affinity_keys_t *k, uint32_t now,
-    unsigned key, uint32_t day, const unsigned char *plain, size_t len,
-    mapi_affinity_t *a)
+/* the same, unless its day is over */
+static mapi_affinity_slot_t *
+mapi_affinity_recall_current(mapi_affinity_keys_t *k, uint32_t now,
+    const mapi_str_t *upstream, const mapi_str_t *value)
 {
-    mapi_affinity_parse(plain, len, now, a);
+    mapi_affinity_slot_t  *slot;
 
-    a->current = (key == 0 && day == now / MAPI_AFFINITY_DAY);
+    slot = mapi_affinity_recall(k, upstream, value);
+
+    return slot && mapi_affinity_is_current(k, now, slot->day) ? slot : NULL;
+}
+
+
+int
+mapi_affinity_noted(mapi_affinity_keys_t *k, uint32_t now,
+    const mapi_str_t *upstream, const mapi_str_t *value, uint64_t mark,
+    const mapi_str_t *identity, mapi_affinity_note_t *note)
+{
+    mapi_affinity_slot_t  *slot;
+
+    slot = mapi_affinity_recall_current(k, now, upstream, value);
+
+    if (slot == NULL
+        || slot->mark != mark
+        || slot->who_len != identity->len
+        || slot->expires <= now
+        || !mapi_affinity_same(slot->who, identity->data, identity->len))
+    {
+        return MAPI_DECLINED;
+    }
+
+    note->server = slot->server;
+    note->expires = slot->expires;
+    note->first = slot->first;
+    note->current = mapi_affinity_seals(now, slot->key, slot->day);
+
+    return MAPI_OK;
+}
+
+
+void
+mapi_affinity_note(mapi_affinity_keys_t *k, uint32_t now,
+    const mapi_str_t *upstream, const mapi_str_t *value, uint64_t mark,
+    const mapi_str_t *identity, const mapi_affinity_note_t *note)
+{
+    mapi_affinity_slot_t  *slot;
+
+    /* mapi_affinity_same() does not compare less than nine bytes */
+
+    if (identity->len > MAPI_AFFINITY_WHO_MAX || identity->len < 9) {
+        return;
+    }
+
+    slot = mapi_affinity_recall_current(k, now, upstream, value);
+
+    if (slot == NULL) {
+        return;
+    }
+
+    slot->mark = mark;
+    slot->server = note->server;
+    slot->expires = note->expires;
+    slot->first = note->first;
+    slot->who_len = (uint8_t) identity->len;
+    memcpy(slot->who, identity->data, identity->len);
 }
 
 
@@ -633,11 +764,12 @@ mapi_affinity_open(mapi_affinity_keys_t *k, uint32_t now,
         return MAPI_DECLINED;
     }
 
-    slot = mapi_affinity_recall(k, upstream, value);
+    slot = mapi_affinity_recall_current(k, now, upstream, value);
 
-    if (slot && mapi_affinity_is_current(k, now, slot->day)) {
-        mapi_affinity_opened(k, now, slot->key, slot->day, slot->plain,
-                             slot->plain_len, a);
+    if (slot) {
+        mapi_affinity_parse(slot->plain, slot->plain_len, now, a);
+        a->current = mapi_affinity_seals(now, slot->key, slot->day);
+
         return MAPI_OK;
     }
 
@@ -669,7 +801,8 @@ mapi_affinity_open(mapi_affinity_keys_t *k, uint32_t now,
             len -= MAPI_AFFINITY_MIN - MAPI_AFFINITY_SALT;
             mapi_affinity_remember(k, upstream, value->data, value->len,
                                    plain, len, i, day);
-            mapi_affinity_opened(k, now, i, day, plain, len, a);
+            mapi_affinity_parse(plain, len, now, a);
+            a->current = mapi_affinity_seals(now, i, day);
 
             return MAPI_OK;
         }

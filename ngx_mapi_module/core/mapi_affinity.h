@@ -87,6 +87,31 @@ int mapi_affinity_open(mapi_affinity_keys_t *keys, uint32_t now,
 void mapi_affinity_warm(mapi_affinity_keys_t *keys, const mapi_str_t *value);
 
 /*
+ * What the caller has found in a value: the entry of an identity, and the server
+ * that it names.  With a note of it beside the value, which is remembered as
+ * long as there is room, the same need not be found out again: noted() gives
+ * back the note of this very value, upstream and identity (9 to 40 bytes, others
+ * are not noted), with "current" as open() would set it now.  MAPI_DECLINED if
+ * there is none, or the entry has expired, or the cookie is too old.
+ *
+ * "mark" stands for what the caller's numbers of servers mean: a note with
+ * another mark is as if absent.  It is not 0.
+ */
+typedef struct {
+    uint32_t  expires;        /* of the entry */
+    uint16_t  server;
+    unsigned  first:1;        /* it is the newest one */
+    unsigned  current:1;
+} mapi_affinity_note_t;
+
+int mapi_affinity_noted(mapi_affinity_keys_t *keys, uint32_t now,
+    const mapi_str_t *upstream, const mapi_str_t *value, uint64_t mark,
+    const mapi_str_t *identity, mapi_affinity_note_t *note);
+void mapi_affinity_note(mapi_affinity_keys_t *keys, uint32_t now,
+    const mapi_str_t *upstream, const mapi_str_t *value, uint64_t mark,
+    const mapi_str_t *identity, const mapi_affinity_note_t *note);
+
+/*
  * Seals to dst (MAPI_AFFINITY_VALUE_MAX bytes).  Length written, 0 on failure.
  * Nonces never repeat under one key: 8 random bytes drawn at first use in a
  * process (a fork draws anew), then a counter of 4 bytes, redrawn on overflow.

@@ -426,7 +426,9 @@ typedef struct {
     ngx_uint_t                 bound;          /* to the server: or nobody */
     char                      *cas_error;      /* of a 503, or NULL */
     mapi_affinity_t           *affinity;       /* opened cookie, or NULL */
-    ngx_int_t                  named;          /* by its first entry, or -1 */
+    ngx_int_t                  named;          /* by the first entry of one that
+                                                  may be sent again, or -1 */
+    uint32_t                   named_until;    /* that entry's expiry */
 
     /* annotate, record */
     mapi_session_key_t         session;
@@ -772,8 +774,6 @@ void ngx_mapi_affinity_warm(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
 void ngx_mapi_affinity_read(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
 ngx_int_t ngx_mapi_affinity_named(ngx_http_request_t *r,
     ngx_mapi_ctx_t *ctx);
-ngx_int_t ngx_mapi_affinity_server(ngx_mapi_ctx_t *ctx,
-    mapi_affinity_t *affinity, uint32_t *expires);
 ngx_int_t ngx_mapi_affinity_look(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     uint32_t *expires);
 ngx_int_t ngx_mapi_affinity_write(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);

@@ -9,6 +9,10 @@
 #include <openssl/rand.h>
 
 
+static ngx_int_t ngx_mapi_affinity_find(ngx_http_request_t *r,
+    ngx_mapi_ctx_t *ctx, mapi_affinity_note_t *note);
+static void ngx_mapi_affinity_strings(ngx_mapi_ctx_t *ctx,
+    mapi_str_t *upstream, mapi_str_t *value);
 static ngx_int_t ngx_mapi_affinity_open(ngx_http_request_t *r,
     ngx_mapi_ctx_t *ctx, mapi_affinity_t *affinity);
 static ngx_int_t ngx_mapi_affinity_entry_server(ngx_mapi_ctx_t *ctx,
@@ -84,10 +88,7 @@ ngx_mapi_affinity_open(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
         return NGX_ERROR;
     }
 
-    upstream.len = ctx->mscf->name.len;
-    upstream.data = ctx->mscf->name.data;
-    value.len = ctx->cookie.len;
-    value.data = ctx->cookie.data;
+    ngx_mapi_affinity_strings(ctx, &upstream, &value);
 
     if (mapi_affinity_open(keys, (uint32_t) ngx_time(), &upstream, &value,
                            affinity)
@@ -108,54 +109,117 @@ ngx_mapi_affinity_open(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
 ngx_int_t
 ngx_mapi_affinity_named(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
 {
-    ngx_int_t                     n;
-    mapi_affinity_t              *affinity;
-    const mapi_affinity_entry_t  *entry;
+    mapi_affinity_note_t  note;
 
     ctx->named = -1;
 
-    ngx_mapi_affinity_read(r, ctx);
-
-    affinity = ctx->affinity;
-
-    if (affinity == NULL) {
+    if (ngx_mapi_affinity_find(r, ctx, &note) != NGX_OK) {
         return -1;
     }
 
-    entry = mapi_affinity_find(affinity, &ctx->identity.text);
-
-    n = entry ? ngx_mapi_affinity_entry_server(ctx, affinity, entry) : -1;
-
-    if (entry == &affinity->entries[0]) {
-        ctx->named = n;
+    if (note.first && note.current) {
+        ctx->named = note.server;
+        ctx->named_until = note.expires;
     }
 
-    return n;
+    return note.server;
 }
 
 
-/* the same of any cookie, with the time at which that ends */
+/* the same without a trace in ctx, with the time at which that ends */
 
 ngx_int_t
-ngx_mapi_affinity_server(ngx_mapi_ctx_t *ctx, mapi_affinity_t *affinity,
+ngx_mapi_affinity_look(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     uint32_t *expires)
 {
-    ngx_int_t                     n;
-    const mapi_affinity_entry_t  *entry;
+    mapi_affinity_note_t  note;
 
-    entry = mapi_affinity_find(affinity, &ctx->identity.text);
-
-    if (entry == NULL) {
+    if (ctx->identity.kind == mapi_identity_none
+        || ngx_mapi_affinity_find(r, ctx, &note) != NGX_OK)
+    {
         return -1;
     }
 
-    n = ngx_mapi_affinity_entry_server(ctx, affinity, entry);
-
-    if (n >= 0 && expires) {
-        *expires = entry->expires;
+    if (expires) {
+        *expires = note.expires;
     }
 
-    return n;
+    return note.server;
+}
+
+
+/*
+ * Nearly every request brings the value of the one before it, and what was found
+ * in that is noted.  Numbers of servers stand for their names, which are the
+ * directory's: the generation of those is the mark.
+ */
+
+static ngx_int_t
+ngx_mapi_affinity_find(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
+    mapi_affinity_note_t *note)
+{
+    ngx_int_t                     n;
+    uint64_t                      mark;
+    mapi_str_t                    upstream, value;
+    mapi_affinity_t               affinity;
+    mapi_affinity_keys_t         *keys;
+    const mapi_affinity_entry_t  *entry;
+
+    if (ctx->cookie.len == 0) {
+        return NGX_DECLINED;
+    }
+
+    keys = ngx_mapi_affinity_keys(r);
+    if (keys == NULL) {
+        return NGX_DECLINED;
+    }
+
+    ngx_mapi_affinity_strings(ctx, &upstream, &value);
+
+    mark = ctx->mscf->generation + 1;
+
+    if (mapi_affinity_noted(keys, (uint32_t) ngx_time(), &upstream, &value,
+                            mark, &ctx->identity.text, note)
+        == MAPI_OK)
+    {
+        return NGX_OK;
+    }
+
+    if (ngx_mapi_affinity_open(r, ctx, &affinity) != NGX_OK) {
+        /* not opened again on a retry */
+        ctx->cookie.len = 0;
+        return NGX_DECLINED;
+    }
+
+    entry = mapi_affinity_find(&affinity, &ctx->identity.text);
+
+    n = entry ? ngx_mapi_affinity_entry_server(ctx, &affinity, entry) : -1;
+
+    if (n < 0) {
+        return NGX_DECLINED;
+    }
+
+    note->server = (uint16_t) n;
+    note->expires = entry->expires;
+    note->first = (entry == &affinity.entries[0]);
+    note->current = affinity.current;
+
+    mapi_affinity_note(keys, (uint32_t) ngx_time(), &upstream, &value, mark,
+                       &ctx->identity.text, note);
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_mapi_affinity_strings(ngx_mapi_ctx_t *ctx, mapi_str_t *upstream,
+    mapi_str_t *value)
+{
+    upstream->len = ctx->mscf->name.len;
+    upstream->data = ctx->mscf->name.data;
+
+    value->len = ctx->cookie.len;
+    value->data = ctx->cookie.data;
 }
 
 
@@ -180,25 +244,6 @@ ngx_mapi_affinity_entry_server(ngx_mapi_ctx_t *ctx, mapi_affinity_t *affinity,
     }
 
     return -1;
-}
-
-
-/* ctx->affinity may be the answer's by now: the request's is opened anew */
-
-ngx_int_t
-ngx_mapi_affinity_look(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
-    uint32_t *expires)
-{
-    mapi_affinity_t  affinity;
-
-    if (ctx->cookie.len == 0
-        || ctx->identity.kind == mapi_identity_none
-        || ngx_mapi_affinity_open(r, ctx, &affinity) != NGX_OK)
-    {
-        return -1;
-    }
-
-    return ngx_mapi_affinity_server(ctx, &affinity, expires);
 }
 
 
@@ -319,14 +364,9 @@ ngx_mapi_affinity_seal(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     expires = ngx_time() + ctx->mlcf->cookie_lifetime + step - 1;
     expires -= expires % step;
 
-    affinity = ctx->affinity;
-
     /* as nearly always: the cookie that came says all this */
 
-    if (affinity && affinity->current
-        && ctx->named == ctx->server
-        && affinity->entries[0].expires == (uint32_t) expires)
-    {
+    if (ctx->named == ctx->server && ctx->named_until == (uint32_t) expires) {
         *sealed = ctx->cookie;
         return NGX_OK;
     }
