@@ -4,6 +4,7 @@
  */
 
 
+#include "ngx_mapi_pin.h"
 #include "ngx_mapi_watch.h"
 
 
@@ -31,15 +32,26 @@ ngx_mapi_header_filter(ngx_http_request_t *r)
     ngx_int_t              rc;
     ngx_uint_t             server;
     ngx_mapi_ctx_t        *ctx;
+    ngx_mapi_pin_data_t   *pd;
     ngx_mapi_main_conf_t  *mmcf;
 
     if (r != r->main) {
         return ngx_http_next_header_filter(r);
     }
 
-    ctx = ngx_mapi_get_ctx(r);
+    /* there is but one for a request */
 
-    if (ctx && r->upstream && r->upstream->cleanup) {
+    pd = ngx_mapi_pin_data(r);
+    ctx = (pd && pd->ctx) ? pd->ctx : ngx_mapi_get_ctx(r);
+
+    /*
+     * While a server's answer passes, nginx still holds the upstream's
+     * cleanup; it is gone when nginx answers for itself.
+     */
+
+    server = (r->upstream && r->upstream->cleanup);
+
+    if (ctx && server) {
 
         if (ctx->watch) {
             ngx_mapi_watch_answer(r, ctx->watch);
@@ -58,13 +70,6 @@ ngx_mapi_header_filter(ngx_http_request_t *r)
     {
         return ngx_http_next_header_filter(r);
     }
-
-    /*
-     * While a server's answer passes, nginx still holds the upstream's
-     * cleanup; it is gone when nginx answers for itself.
-     */
-
-    server = (r->upstream && r->upstream->cleanup);
 
     if (server) {
         mmcf = ngx_http_get_module_main_conf(r, ngx_mapi_module);

@@ -31,6 +31,11 @@ static ngx_int_t ngx_mapi_acquire(ngx_mapi_peer_data_t *mp,
 static ngx_int_t ngx_mapi_acquire_from(ngx_mapi_peer_data_t *mp,
     ngx_peer_connection_t *pc, ngx_http_upstream_rr_peers_t *peers,
     ngx_uint_t first, ngx_uint_t any);
+static ngx_int_t ngx_mapi_acquire_found(ngx_mapi_peer_data_t *mp,
+    ngx_peer_connection_t *pc);
+static void ngx_mapi_acquire_peer(ngx_mapi_peer_data_t *mp,
+    ngx_peer_connection_t *pc, ngx_http_upstream_rr_peers_t *peers,
+    ngx_http_upstream_rr_peer_t *peer, ngx_uint_t place);
 static void ngx_mapi_free_peer(ngx_peer_connection_t *pc, void *data,
     ngx_uint_t state);
 static ngx_http_upstream_rr_peer_t *ngx_mapi_hold_from(
@@ -120,7 +125,11 @@ ngx_mapi_get_peer(ngx_peer_connection_t *pc, void *data)
     if (mp->ctx->server >= 0) {
         mp->ctx->asked = mp->ctx->server;
 
-        rc = ngx_mapi_acquire(mp, pc);
+        rc = ngx_mapi_acquire_found(mp, pc);
+
+        if (rc == NGX_BUSY) {
+            rc = ngx_mapi_acquire(mp, pc);
+        }
 
         if (rc != NGX_BUSY) {
             return rc;
@@ -187,12 +196,9 @@ static ngx_int_t
 ngx_mapi_acquire_from(ngx_mapi_peer_data_t *mp, ngx_peer_connection_t *pc,
     ngx_http_upstream_rr_peers_t *peers, ngx_uint_t first, ngx_uint_t any)
 {
-    time_t                        now;
     ngx_uint_t                    i;
     ngx_mapi_server_t            *server;
     ngx_http_upstream_rr_peer_t  *peer;
-
-    now = ngx_time();
 
     server = mp->ctx->mscf->servers.elts;
     server += mp->ctx->server;
@@ -208,26 +214,7 @@ ngx_mapi_acquire_from(ngx_mapi_peer_data_t *mp, ngx_peer_connection_t *pc,
             continue;
         }
 
-        mp->place = i;
-        ngx_mapi_set_tried(&mp->tried, i);
-
-        if (now - peer->checked > peer->fail_timeout) {
-            peer->checked = now;
-        }
-
-        pc->sockaddr = peer->sockaddr;
-        pc->socklen = peer->socklen;
-        pc->name = &peer->name;
-
-        peer->conns++;
-
-        if (mp->ctx->watch) {
-            mp->ctx->watch->outstanding = peer->conns;
-        }
-
-        mp->rrp.peers = peers;
-        mp->rrp.current = peer;
-        ngx_mapi_peer_ref(peers, peer);
+        ngx_mapi_acquire_peer(mp, pc, peers, peer, i);
 
         ngx_http_upstream_rr_peers_unlock(peers);
 
@@ -237,6 +224,65 @@ ngx_mapi_acquire_from(ngx_mapi_peer_data_t *mp, ngx_peer_connection_t *pc,
     ngx_http_upstream_rr_peers_unlock(peers);
 
     return NGX_BUSY;
+}
+
+
+/* the address that select has seen: of no zone, so that nothing is locked */
+
+static ngx_int_t
+ngx_mapi_acquire_found(ngx_mapi_peer_data_t *mp, ngx_peer_connection_t *pc)
+{
+    ngx_mapi_ctx_t               *ctx;
+    ngx_http_upstream_rr_peer_t  *peer;
+
+    ctx = mp->ctx;
+    peer = ctx->peer;
+    ctx->peer = NULL;
+
+    if (peer == NULL
+        || ngx_mapi_is_tried(&mp->tried, ctx->place)
+        || !ngx_mapi_peer_usable(peer, 0))
+    {
+        return NGX_BUSY;
+    }
+
+    ngx_mapi_acquire_peer(mp, pc, mp->upstream->peer.data, peer, ctx->place);
+
+    return NGX_OK;
+}
+
+
+/* called with the peers locked for writing */
+
+static void
+ngx_mapi_acquire_peer(ngx_mapi_peer_data_t *mp, ngx_peer_connection_t *pc,
+    ngx_http_upstream_rr_peers_t *peers, ngx_http_upstream_rr_peer_t *peer,
+    ngx_uint_t place)
+{
+    time_t  now;
+
+    mp->place = place;
+    ngx_mapi_set_tried(&mp->tried, place);
+
+    now = ngx_time();
+
+    if (now - peer->checked > peer->fail_timeout) {
+        peer->checked = now;
+    }
+
+    pc->sockaddr = peer->sockaddr;
+    pc->socklen = peer->socklen;
+    pc->name = &peer->name;
+
+    peer->conns++;
+
+    if (mp->ctx->watch) {
+        mp->ctx->watch->outstanding = peer->conns;
+    }
+
+    mp->rrp.peers = peers;
+    mp->rrp.current = peer;
+    ngx_mapi_peer_ref(peers, peer);
 }
 
 

@@ -45,6 +45,15 @@
 #endif
 
 
+/* peers of a zone are other workers' too */
+
+#if (NGX_HTTP_UPSTREAM_ZONE)
+#define ngx_mapi_peers_shared(peers)  ((peers)->shpool != NULL)
+#else
+#define ngx_mapi_peers_shared(peers)  0
+#endif
+
+
 /* 1.27.3: "resolve" changes the peers of a zone while requests run */
 
 #if (NGX_HTTP_UPSTREAM_ZONE && nginx_version >= 1027003)

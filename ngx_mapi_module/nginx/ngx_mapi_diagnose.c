@@ -4,7 +4,7 @@
  */
 
 
-#include "ngx_mapi_module.h"
+#include "ngx_mapi_pin.h"
 
 
 /*
@@ -23,6 +23,7 @@
 #define NGX_MAPI_DIAGNOSE_OWN          0x0f    /* all above */
 #define NGX_MAPI_DIAGNOSE_ECHO         0x10
 #define NGX_MAPI_DIAGNOSE_INTERNAL     0x20
+#define NGX_MAPI_DIAGNOSE_LOGON        0x40    /* not ours: see pin */
 
 /* longest client-request-id that is sent back */
 #define NGX_MAPI_DIAGNOSE_ECHO_MAX     128
@@ -34,6 +35,8 @@ static ngx_mapi_name_t  ngx_mapi_diagnose_list[] = {
     { ngx_string("request-id"), NGX_MAPI_DIAGNOSE_REQUEST_ID },
     { ngx_string("X-FEServer"), NGX_MAPI_DIAGNOSE_FE_SERVER },
     { ngx_string("X-DeviceInfo"), NGX_MAPI_DIAGNOSE_DEVICE_INFO },
+    { ngx_string("Persistent-Auth"), NGX_MAPI_DIAGNOSE_LOGON },
+    { ngx_string("WWW-Authenticate"), NGX_MAPI_DIAGNOSE_LOGON },
     { ngx_string("client-request-id"), NGX_MAPI_DIAGNOSE_ECHO },
     { ngx_string("X-DBMountedOnServer"), NGX_MAPI_DIAGNOSE_INTERNAL },
     { ngx_string("X-BEServerException"), NGX_MAPI_DIAGNOSE_INTERNAL },
@@ -91,12 +94,22 @@ ngx_int_t
 ngx_mapi_diagnose(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     ngx_uint_t server)
 {
-    ngx_uint_t  seen, drop;
+    ngx_uint_t            seen, drop;
+    ngx_mapi_pin_data_t  *pd;
 
     seen = 0;
 
     if (server) {
         seen = ngx_mapi_diagnose_look(&r->upstream->headers_in.headers);
+
+        /* the pins' layer need not look where there is nothing for it */
+
+        pd = ngx_mapi_pin_data(r);
+
+        if (pd) {
+            pd->looked = 1;
+            pd->offers = (seen & NGX_MAPI_DIAGNOSE_LOGON) != 0;
+        }
 
         drop = NGX_MAPI_DIAGNOSE_INTERNAL;
 

@@ -145,6 +145,7 @@ ngx_mapi_take_road(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     ctx->refused = 0;
     ctx->walked = 0;
     ctx->session_keyed = 0;
+    ctx->peer = NULL;
     ctx->server = -1;
     ctx->asked = -1;
     ctx->named = -1;
@@ -356,14 +357,11 @@ ngx_mapi_init(ngx_conf_t *cf)
 
     *h = ngx_mapi_handler;
 
-    if (ngx_mapi_record_init(cf) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    /* without a log and a zone nobody watches */
+    /* without a log and a zone nobody watches, and nothing is kept */
 
     if ((mmcf->logs.nelts || mmcf->shm_zone)
-        && ngx_mapi_watch_init(cf) != NGX_OK)
+        && (ngx_mapi_record_init(cf) != NGX_OK
+            || ngx_mapi_watch_init(cf) != NGX_OK))
     {
         return NGX_ERROR;
     }

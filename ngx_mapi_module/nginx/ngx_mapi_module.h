@@ -206,26 +206,34 @@ typedef enum {
  * directory says of it is refreshed by each worker for itself.
  */
 typedef struct {
-    ngx_str_t                  host;      /* lower case, without port */
     ngx_str_t                  line;      /* as the peers carry it */
-    ngx_uint_t                 weight;
+    mapi_server_state_e        state;
     unsigned                   backup:1;
     unsigned                   down:1;
     unsigned                   draining:1; /* by its health page */
-
-    ngx_uint_t                 known;     /* to the directory */
-    mapi_server_state_e        state;
+    ngx_mapi_count_row_t      *count;     /* of this worker */
     ngx_str_t                  name;      /* Fqdn, or host: shown and hashed */
+
+    ngx_uint_t                 weight;
+    ngx_str_t                  host;      /* lower case, without port */
+    ngx_uint_t                 known;     /* to the directory */
     ngx_str_t                  short_name;/* Name in the directory, or empty */
     mapi_log_version_t         version;   /* all zero: unknown */
     u_char                    *name_buf;  /* 2 * NGX_MAPI_NAME_MAX */
     uint64_t                   hash;      /* of host, with the zone's key */
-    ngx_mapi_count_row_t      *count;     /* of this worker */
 } ngx_mapi_server_t;
 
 
 typedef struct {
+    /* what every request asks for stands in front */
+
+    ngx_int_t                  ctx_index; /* the variable that keeps the ctx */
+    ngx_uint_t                 used;      /* some location takes the road */
     mapi_directory_t          *directory; /* this worker's, see locate */
+    mapi_affinity_keys_t      *affinity;  /* of this worker, made when used */
+    ngx_mapi_zone_t           *zone;
+    ngx_mapi_sessions_t       *sessions;  /* NULL without mapi_zone */
+
     ngx_str_t                  directory_path;
     unsigned                   directory_errors;
 
@@ -233,10 +241,7 @@ typedef struct {
     u_char                    *keys;
     ngx_uint_t                 nkeys;
     time_t                     lifetime;  /* longest of all locations */
-    mapi_affinity_keys_t      *affinity;  /* of this worker, made when used */
 
-    ngx_int_t                  ctx_index; /* the variable that keeps the ctx */
-    ngx_uint_t                 used;      /* some location takes the road */
     ngx_uint_t                 pins;      /* some block has pins */
     ngx_uint_t                 checks;    /* some block has active checks */
     ngx_uint_t                 direct;    /* some block is "mapi direct" */
@@ -247,9 +252,7 @@ typedef struct {
     ngx_shm_zone_t            *shm_zone;  /* mapi_zone */
     size_t                     zone_size; /* with its parts */
     ngx_slab_pool_t           *shpool;
-    ngx_mapi_zone_t           *zone;
 
-    ngx_mapi_sessions_t       *sessions;  /* NULL without mapi_zone */
     ngx_msec_t                 session_timeout;
     ngx_str_t                  session_file;  /* where that stands */
     ngx_uint_t                 session_line;
@@ -287,35 +290,37 @@ typedef struct {
 
 /* of an upstream block */
 typedef struct {
+    /* what every request asks for stands in front */
+
     ngx_mapi_upstream_e        type;
     ngx_mapi_fallback_e        fallback;
-    ngx_uint_t                 reject;    /* mapi_unknown_mailbox reject */
-
     ngx_array_t                servers;   /* of ngx_mapi_server_t */
-    ngx_str_t                  name;
-    uint64_t                   hash;      /* of name, with the zone's key */
-
-    ngx_uint_t                 initialized;
-    ngx_http_upstream_init_peer_pt  original_init_peer;
-
     ngx_flag_t                 pin;       /* mapi_pin */
-    ngx_uint_t                 pin_max;
-    ngx_msec_t                 pin_idle;
-    ngx_uint_t                 prefer;
-    ngx_uint_t                 peers;     /* the list is nginx's own kind */
-    ngx_mapi_count_row_t      *count;     /* of this worker */
-    ngx_mapi_count_address_t  *addresses; /* NGX_MAPI_COUNT_ADDRESSES */
-    ngx_uint_t                 noticed;   /* of this worker: logged once */
-
-    ngx_mapi_health_t         *health;    /* mapi_health_check, or NULL */
-    ngx_queue_t                requests;  /* in flight, if there are checks */
-    time_t                     offered;   /* NTLM, Negotiate: last noted */
+    ngx_uint_t                 reject;    /* mapi_unknown_mailbox reject */
 
     /* of this worker: what the servers' directory fields were made from */
     uint64_t                   generation;
     time_t                     refreshed;
     ngx_mapi_place_t          *places;    /* NGX_MAPI_PLACES */
     ngx_uint_t                 all_fail;  /* and the log says so */
+
+    ngx_mapi_health_t         *health;    /* mapi_health_check, or NULL */
+    ngx_http_upstream_init_peer_pt  original_init_peer;
+    ngx_str_t                  name;
+
+    ngx_uint_t                 prefer;
+    ngx_uint_t                 pin_max;
+    ngx_msec_t                 pin_idle;
+    uint64_t                   hash;      /* of name, with the zone's key */
+
+    ngx_uint_t                 initialized;
+    ngx_uint_t                 peers;     /* the list is nginx's own kind */
+    ngx_mapi_count_row_t      *count;     /* of this worker */
+    ngx_mapi_count_address_t  *addresses; /* NGX_MAPI_COUNT_ADDRESSES */
+    ngx_uint_t                 noticed;   /* of this worker: logged once */
+
+    ngx_queue_t                requests;  /* in flight, if there are checks */
+    time_t                     offered;   /* NTLM, Negotiate: last noted */
     ngx_uint_t                 foreign;   /* a target was none of ours, said */
 } ngx_mapi_srv_conf_t;
 
@@ -337,38 +342,37 @@ typedef struct {
 
 
 struct ngx_mapi_loc_conf_s {
-    ngx_uint_t                 mode;
-    ngx_uint_t                 direct;    /* "mapi" stands in this location */
-    ngx_str_t                  file;      /* where "mapi" stands */
-    ngx_uint_t                 line;
-
-    ngx_array_t               *rules;     /* of ngx_mapi_rule_t */
-
-    ngx_uint_t                 affinity;
-    ngx_str_t                  cookie_name;
-    ngx_str_t                  cookie_path;
-    time_t                     cookie_lifetime;
-    ngx_str_t                  cookie_tail;   /* behind the value */
-
-    ngx_str_t                  server_name;   /* mapi_server_name */
-    ngx_str_t                  short_name;    /* its first part, upper case */
-
-    ngx_uint_t                 headers;       /* mapi_headers */
-    ngx_uint_t                 forwarded_for; /* mapi_forwarded_for */
-    ngx_array_t               *debug_allow;   /* of ngx_cidr_t, empty: none */
-
-    ngx_uint_t                 status;    /* mapi_status, and where it stands */
-    ngx_str_t                  status_file;
-    ngx_uint_t                 status_line;
-    ngx_mapi_log_folder_t     *log;           /* mapi_log; NULL: off */
+    /* what every request asks for stands in front */
 
     /* NULL where the location is not on the road */
     ngx_http_upstream_srv_conf_t  *upstream;
 
-    ngx_uint_t                 maker;         /* mapi_page */
+    ngx_uint_t                 mode;
+    ngx_mapi_log_folder_t     *log;           /* mapi_log; NULL: off */
+    ngx_array_t               *rules;         /* of ngx_mapi_rule_t */
+    ngx_uint_t                 headers;       /* mapi_headers */
+    ngx_uint_t                 forwarded_for; /* mapi_forwarded_for */
+    ngx_str_t                  server_name;   /* mapi_server_name */
 
-    ngx_uint_t                 noticed;   /* of this worker: logged once */
-    ngx_mapi_page_e            page;      /* of this worker: logged last */
+    ngx_uint_t                 affinity;
+    time_t                     cookie_lifetime;
+    ngx_str_t                  cookie_name;
+    ngx_str_t                  cookie_tail;   /* behind the value */
+    ngx_uint_t                 noticed;       /* of this worker: logged once */
+
+    ngx_str_t                  cookie_path;
+    ngx_str_t                  short_name;    /* its first part, upper case */
+    ngx_array_t               *debug_allow;   /* of ngx_cidr_t, empty: none */
+    ngx_uint_t                 maker;         /* mapi_page */
+    ngx_mapi_page_e            page;          /* of this worker: logged last */
+
+    ngx_uint_t                 direct;    /* "mapi" stands in this location */
+    ngx_str_t                  file;      /* where "mapi" stands */
+    ngx_uint_t                 line;
+
+    ngx_uint_t                 status;    /* mapi_status, and where it stands */
+    ngx_str_t                  status_file;
+    ngx_uint_t                 status_line;
 };
 
 
@@ -376,25 +380,18 @@ struct ngx_mapi_loc_conf_s {
  * What one request knows.  Each step of the road writes its own part.
  * Owned by the request's pool; found again after internal redirects.  Small,
  * so that most requests stay within the first block of their pool.
+ *
+ * What the answer asks for stands in front, in two lines of the processor's
+ * cache: while a server works on a request, the cache forgets the rest.
  */
 typedef struct {
     ngx_mapi_srv_conf_t       *mscf;
     ngx_mapi_loc_conf_t       *mlcf;
+    ngx_mapi_watch_t          *watch;          /* NULL: nobody wants it */
 
     /* identify */
-    mapi_endpoint_e            endpoint;
-    mapi_identity_t            identity;
-    ngx_str_t                  request_type;
-    ngx_str_t                  anchor_header;
-    ngx_str_t                  request_id;
-    ngx_str_t                  cookie;         /* sealed affinity cookie */
-    ngx_str_t                  session_cookie; /* a server's, never shown */
-    mapi_auth_t                auth;           /* Authorization */
-    ngx_mapi_source_e          source;
-    ngx_mapi_show_e            show;
-    ngx_array_t               *received;       /* see ngx_mapi_debug.h */
-    ngx_str_t                  echo;           /* client-request-id */
-    unsigned                   echoes:1;       /* which is wanted back */
+    unsigned                   echoes:1;       /* client-request-id is wanted
+                                                  back */
     unsigned                   claims:1;       /* X-Forwarded-For, -Port sent */
     unsigned                   walked:1;       /* headers read on this road */
     unsigned                   rewritten:1;    /* by mapi_identity_rule */
@@ -407,42 +404,67 @@ typedef struct {
     unsigned                   offline:1;      /* this node, for its page */
     unsigned                   found:1;        /* it knows the mailbox */
     unsigned                   located:1;      /* and its database's server */
-    mapi_guid_t                mailbox;
-    mapi_guid_t                database_guid;
-    ngx_str_t                  database;
-    ngx_int_t                  known;          /* server's index, or -1 */
-    uint64_t                   said;           /* by the directory, as hash */
-    ngx_int_t                  learned;        /* server's index, or -1 */
-    ngx_uint_t                 ncopies;
-    ngx_int_t                 *copies;         /* servers' indices */
 
     /* select */
-    ngx_mapi_route_e           route;
-    ngx_mapi_reason_e          reason;
-    ngx_int_t                  server;         /* index, or -1 */
-    ngx_int_t                  preferred;      /* if no pin had a word in it */
-    ngx_int_t                  asked;          /* last one tried, or -1 */
-    ngx_uint_t                 last_resort;    /* nobody passes his check */
-    ngx_uint_t                 bound;          /* to the server: or nobody */
-    char                      *cas_error;      /* of a 503, or NULL */
-    mapi_affinity_t           *affinity;       /* opened cookie, or NULL */
-    ngx_int_t                  named;          /* by the first entry of one that
-                                                  may be sent again, or -1 */
-    uint32_t                   named_until;    /* that entry's expiry */
+    unsigned                   last_resort:1;  /* nobody passes his check */
+    unsigned                   bound:1;        /* to the server: or nobody */
 
     /* annotate, record */
-    mapi_session_key_t         session;
-    ngx_int_t                  session_of;     /* the server in the key */
     unsigned                   session_keyed:1;  /* there is a key */
     unsigned                   session_known:1;  /* to the table, once */
     unsigned                   session_opened:1; /* by this answer */
     unsigned                   session_active:1; /* noted as under way */
 
     /* forward */
-    u_char                    *activity;       /* the request's GUID */
-    ngx_mapi_watch_t          *watch;          /* NULL: nobody wants it */
     unsigned                   introduced:1;   /* our own headers are there */
     unsigned                   forwarded:1;    /* X-Forwarded-... is ours */
+
+    uint32_t                   named_until;    /* expiry of the entry below */
+    ngx_int_t                  named;          /* by the first entry of a cookie
+                                                  that may be sent again, -1 */
+    ngx_int_t                  server;         /* index, or -1 */
+    ngx_int_t                  preferred;      /* if no pin had a word in it */
+    ngx_int_t                  learned;        /* server's index, or -1 */
+
+    ngx_str_t                  cookie;         /* sealed affinity cookie */
+    ngx_str_t                  echo;           /* client-request-id */
+    ngx_str_t                  request_type;
+    u_char                    *activity;       /* the request's GUID */
+    ngx_int_t                  asked;          /* last one tried, or -1 */
+
+    /* identify */
+    mapi_endpoint_e            endpoint;
+    ngx_mapi_source_e          source;
+    ngx_mapi_show_e            show;
+    mapi_identity_t            identity;
+    ngx_str_t                  anchor_header;
+    ngx_str_t                  request_id;
+    ngx_str_t                  session_cookie; /* a server's, never shown */
+    mapi_auth_t                auth;           /* Authorization */
+    ngx_array_t               *received;       /* see ngx_mapi_debug.h */
+
+    /* locate */
+    mapi_guid_t                mailbox;
+    mapi_guid_t                database_guid;
+    ngx_str_t                  database;
+    ngx_int_t                  known;          /* server's index, or -1 */
+    uint64_t                   said;           /* by the directory, as hash */
+    ngx_uint_t                 ncopies;
+    ngx_int_t                 *copies;         /* servers' indices */
+
+    /* select */
+    ngx_mapi_route_e           route;
+    ngx_mapi_reason_e          reason;
+    char                      *cas_error;      /* of a 503, or NULL */
+    mapi_affinity_t           *affinity;       /* opened cookie, or NULL */
+
+    /* the server's address and its place, for the first attempt; or NULL */
+    ngx_http_upstream_rr_peer_t  *peer;
+    ngx_uint_t                 place;
+
+    /* annotate, record */
+    mapi_session_key_t         session;
+    ngx_int_t                  session_of;     /* the server in the key */
 } ngx_mapi_ctx_t;
 
 

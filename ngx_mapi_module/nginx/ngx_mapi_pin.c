@@ -199,6 +199,8 @@ ngx_mapi_pin_get_peer(ngx_peer_connection_t *pc, void *data)
         ngx_mapi_direct_begin(pd);
     }
 
+    pd->looked = 0;
+
     rc = ngx_mapi_pin_get(pd, pc);
 
     if (rc != NGX_OK && rc != NGX_DONE) {
@@ -251,7 +253,17 @@ ngx_mapi_pin_get(ngx_mapi_pin_data_t *pd, ngx_peer_connection_t *pc)
     ngx_int_t        rc;
     ngx_mapi_pin_t  *pin;
 
-    if (pd->eligible && !pd->retried && (pd->tainted || pd->plain)) {
+    if (!pd->tainted && !pd->plain) {
+
+        /* it neither logs on nor may it use what somebody has logged on */
+
+        rc = pd->original_get_peer(pc, pd->data);
+        pd->inner = (rc == NGX_OK || rc == NGX_DONE);
+
+        return rc;
+    }
+
+    if (pd->eligible && !pd->retried) {
 
         if (pd->tainted && ngx_mapi_pin_begins(&pd->auth)) {
             ngx_mapi_pin_abandon(pd);
@@ -371,7 +383,7 @@ ngx_mapi_pin_get_inner(ngx_mapi_pin_data_t *pd, ngx_peer_connection_t *pc)
 
     /* another method has chosen: is there a pin at that address? */
 
-    if (pd->eligible && !pd->retried && (pd->tainted || pd->plain)
+    if (pd->eligible && !pd->retried
         && (pd->ctx == NULL || mscf->type == ngx_mapi_upstream_none)
         && mscf->prefer == ngx_mapi_prefer_route)
     {
@@ -519,8 +531,11 @@ ngx_mapi_pin_free_peer(ngx_peer_connection_t *pc, void *data,
     }
 
     if (pc->connection) {
-        tainted = ngx_mapi_pin_answer_taints(u, &token);
-        tainted |= pd->tainted || pinned;
+        tainted = pd->tainted || pinned;
+
+        if (!pd->looked || pd->offers) {
+            tainted |= ngx_mapi_pin_answer_taints(u, &token);
+        }
     }
 
     pd->retried = 1;

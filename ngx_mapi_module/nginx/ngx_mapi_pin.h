@@ -83,17 +83,12 @@ typedef struct {
 
 /* of one attempt, as a layer around the block's own balancing */
 typedef struct {
-    ngx_queue_t                     link;       /* among those in flight */
-    ngx_msec_t                      started;
-    ngx_mapi_count_row_t           *count;      /* NULL: nothing in flight */
-    ngx_int_t                       server;     /* it leads to, -1: unknown */
+    /* in front, for the answer: see ngx_mapi_ctx_t */
+
     ngx_http_request_t             *request;
-    ngx_http_upstream_srv_conf_t   *upstream;
-    ngx_http_upstream_conf_t       *conf;
     ngx_mapi_ctx_t                 *ctx;        /* NULL: not on the road */
     ngx_mapi_watch_t               *watch;      /* NULL: nobody wants it */
 
-    mapi_auth_t                     auth;
     unsigned                        pins:1;     /* mapi_pin on */
     unsigned                        checked:1;  /* mapi_health_check */
     unsigned                        linked:1;
@@ -103,20 +98,30 @@ typedef struct {
     unsigned                        retried:1;
     unsigned                        poll:1;     /* counted as one */
     unsigned                        inner:1;    /* the block counts for us */
+    unsigned                        looked:1;   /* at this attempt's answer */
+    unsigned                        offers:1;   /* and it may speak of logons */
 
     ngx_mapi_pin_t                 *pin;        /* in use, or NULL */
-    ngx_uint_t                      tries;      /* left, but for the pin's */
-    ngx_mapi_hold_t                 hold;       /* counted by ourselves */
-    ngx_mapi_direct_t              *direct;     /* NULL: not "mapi direct" */
-
+    ngx_mapi_count_row_t           *count;      /* NULL: nothing in flight */
     void                           *data;
-    ngx_event_get_peer_pt           original_get_peer;
     ngx_event_free_peer_pt          original_free_peer;
+
+    ngx_event_get_peer_pt           original_get_peer;
     ngx_event_notify_peer_pt        original_notify;
 #if (NGX_HTTP_SSL)
     ngx_event_set_peer_session_pt   original_set_session;
     ngx_event_save_peer_session_pt  original_save_session;
 #endif
+    ngx_mapi_direct_t              *direct;     /* NULL: not "mapi direct" */
+    ngx_mapi_hold_t                 hold;       /* counted by ourselves */
+    ngx_int_t                       server;     /* it leads to, -1: unknown */
+
+    mapi_auth_t                     auth;
+    ngx_http_upstream_srv_conf_t   *upstream;
+    ngx_http_upstream_conf_t       *conf;
+    ngx_uint_t                      tries;      /* left, but for the pin's */
+    ngx_queue_t                     link;       /* among those in flight */
+    ngx_msec_t                      started;
 } ngx_mapi_pin_data_t;
 
 

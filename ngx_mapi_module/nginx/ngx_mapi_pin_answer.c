@@ -86,11 +86,13 @@ ngx_mapi_pin_answer_lost(ngx_http_request_t *r, ngx_mapi_pin_data_t *pd)
 {
     ngx_mapi_pin_client_t  *client;
 
+    if (!pd->plain || pd->pin) {
+        return;
+    }
+
     client = ngx_mapi_pin_client(r->connection);
 
-    if (client == NULL || client->lost != pd->upstream || !pd->plain
-        || pd->pin)
-    {
+    if (client == NULL || client->lost != pd->upstream) {
         return;
     }
 

@@ -159,6 +159,7 @@ ngx_mapi_select_plain(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     ngx_mapi_reason_e              reason;
     ngx_mapi_server_t             *server;
     ngx_mapi_srv_conf_t           *mscf;
+    ngx_uint_t                     place;
     ngx_http_upstream_rr_peer_t   *peer;
     ngx_http_upstream_rr_peers_t  *peers;
 
@@ -202,11 +203,13 @@ ngx_mapi_select_plain(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
         return NGX_DECLINED;
     }
 
+    place = 0;
+
     for (peers = us->peer.data; peers; peers = peers->next) {
 
         ngx_http_upstream_rr_peers_rlock(peers);
 
-        for (peer = peers->peer; peer; peer = peer->next) {
+        for (peer = peers->peer; peer; peer = peer->next, place++) {
             if (ngx_mapi_peer_is_of(peer, server)
                 && ngx_mapi_peer_usable(peer, 0))
             {
@@ -223,6 +226,13 @@ ngx_mapi_select_plain(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
 
     if (peers == NULL) {
         return NGX_DECLINED;
+    }
+
+    /* the balancer need not look for it: without a zone no address goes away */
+
+    if (peers == us->peer.data && !ngx_mapi_peers_shared(peers)) {
+        ctx->peer = peer;
+        ctx->place = place;
     }
 
     ctx->route = route;
