@@ -1640,12 +1640,12 @@ $::Good
 
 
 
-=== TEST 115: both, on every level
+=== TEST 115: all, on every level
 --- http_config eval
-"$::Good    mapi_headers off;\n    mapi_forwarded_for off;\n"
+"$::Good    mapi_headers off;\n    mapi_forwarded_for off;\n    mapi_introduce off;\n"
 --- config eval
-'mapi_headers full; mapi_forwarded_for replace;'
-. ::road('mapi_headers on; mapi_forwarded_for append;')
+'mapi_headers full; mapi_forwarded_for replace; mapi_introduce on;'
+. ::road('mapi_headers on; mapi_forwarded_for append; mapi_introduce off;')
 --- suppress_stderr
 --- request
 GET /ok
@@ -2017,3 +2017,36 @@ invalid time "long": write "15m" in
 --- must_die
 --- error_log
 "mapi_session_timeout" directive is duplicate in
+
+
+
+=== TEST 209: "mapi_introduce" with another word
+--- http_config eval
+$::Good
+--- config eval
+::road('mapi_introduce no;')
+--- must_die
+--- error_log
+invalid value "no" in "mapi_introduce" directive: write "on" or "off" in 
+
+
+
+=== TEST 210: "mapi_introduce" twice
+--- http_config eval
+$::Good
+--- config eval
+::road('mapi_introduce off; mapi_introduce off;')
+--- must_die
+--- error_log
+"mapi_introduce" directive is duplicate
+
+
+
+=== TEST 211: "mapi_introduce" in an upstream block
+--- http_config eval
+::upstream("mapi;\n        mapi_introduce off;\n        $::Servers")
+--- config eval
+::road('')
+--- must_die
+--- error_log
+"mapi_introduce" directive is not allowed here

@@ -531,6 +531,20 @@ is(slurp("$front->{prefix}/access.log"),
    'the log has the same, and what the client sent');
 
 
+# or none of that: what a client sends goes all the same
+
+front_end(location => 'mapi_introduce off;');
+
+($seen, $got) = exchange(post($mailbox, 'X-SourceCafeServer: evil',
+                              'x-msexchangeactivityctx: evil'));
+
+unlike($seen->{text}, qr/^X-(?:SourceCafeServer|MSExchangeActivityCtx)/mi,
+       'mapi_introduce off: servers are not told');
+unlike($seen->{text}, qr/evil/, '... nor by the client');
+is(header($seen, 'X-Forwarded-For'), '127.0.0.1', '... but who asks');
+like(header($got, 'request-id'), qr/^$guid$/, '... and the answer has its GUID');
+
+
 # the configuration's own lines come last
 
 front_end(location => 'proxy_set_header X-SourceCafeServer mine;

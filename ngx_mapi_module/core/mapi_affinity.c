@@ -189,6 +189,13 @@ mapi_affinity_keys_create(const unsigned char *keys, unsigned n,
         k->slots = NULL;
     }
 
+#ifdef MADV_HUGEPAGE
+    if (k->slots) {
+        (void) madvise(k->slots, MAPI_AFFINITY_SLOTS * MAPI_AFFINITY_SLOT,
+                       MADV_HUGEPAGE);
+    }
+#endif
+
     k->aes = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);
     k->hkdf = EVP_KDF_fetch(NULL, "HKDF", NULL);
 

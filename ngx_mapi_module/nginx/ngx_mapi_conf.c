@@ -60,6 +60,13 @@ static ngx_conf_enum_t  ngx_mapi_forwarded_fors[] = {
 };
 
 
+static ngx_conf_enum_t  ngx_mapi_introduces[] = {
+    { ngx_string("on"), 1 },
+    { ngx_string("off"), 0 },
+    { ngx_null_string, 0 }
+};
+
+
 ngx_command_t  ngx_mapi_commands[] = {
 
     { ngx_string("mapi"),
@@ -173,6 +180,13 @@ ngx_command_t  ngx_mapi_commands[] = {
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_mapi_loc_conf_t, forwarded_for),
       &ngx_mapi_forwarded_fors },
+
+    { ngx_string("mapi_introduce"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_mapi_set_enum,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_mapi_loc_conf_t, introduce),
+      &ngx_mapi_introduces },
 
     { ngx_string("mapi_debug_allow"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
@@ -292,6 +306,7 @@ ngx_mapi_create_loc_conf(ngx_conf_t *cf)
     conf->affinity = NGX_CONF_UNSET_UINT;
     conf->headers = NGX_CONF_UNSET_UINT;
     conf->forwarded_for = NGX_CONF_UNSET_UINT;
+    conf->introduce = NGX_CONF_UNSET_UINT;
     conf->log = NGX_CONF_UNSET_PTR;
     conf->maker = NGX_CONF_UNSET_UINT;
 
@@ -399,6 +414,7 @@ ngx_mapi_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 
     ngx_conf_merge_uint_value(conf->headers, prev->headers,
                               ngx_mapi_headers_on);
+    ngx_conf_merge_uint_value(conf->introduce, prev->introduce, 1);
     ngx_conf_merge_uint_value(conf->forwarded_for, prev->forwarded_for,
                               ngx_mapi_forwarded_append);
 

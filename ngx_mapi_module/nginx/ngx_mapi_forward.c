@@ -72,9 +72,9 @@ static ngx_str_t  ngx_mapi_forward_lowcase[] = {
 };
 
 
-/* of the names in lower case, as the proxy module looks them up */
+/* all but the value, as the proxy module looks for it: the hash of lower case */
 
-static ngx_uint_t  ngx_mapi_forward_hashes[ngx_mapi_forward_n];
+static ngx_table_elt_t  ngx_mapi_forward_headers[ngx_mapi_forward_n];
 
 
 static ngx_list_part_t *ngx_mapi_forward_part(ngx_http_request_t *r,
@@ -106,12 +106,17 @@ static uint64_t   ngx_mapi_activity_state[2];
 void
 ngx_mapi_forward_init(void)
 {
-    ngx_uint_t  i;
+    ngx_uint_t        i;
+    ngx_table_elt_t  *h;
 
     for (i = 0; i < ngx_mapi_forward_n; i++) {
-        ngx_mapi_forward_hashes[i] =
-            ngx_hash_key(ngx_mapi_forward_lowcase[i].data,
-                         ngx_mapi_forward_lowcase[i].len);
+        h = &ngx_mapi_forward_headers[i];
+
+        h->hash = ngx_hash_key(ngx_mapi_forward_lowcase[i].data,
+                               ngx_mapi_forward_lowcase[i].len);
+        h->key = ngx_mapi_forward_names[i];
+        h->lowcase_key = ngx_mapi_forward_lowcase[i].data;
+        ngx_mapi_header_end(h);
     }
 }
 
@@ -119,21 +124,27 @@ ngx_mapi_forward_init(void)
 ngx_int_t
 ngx_mapi_forward(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
 {
-    u_char              *p;
-    ngx_list_t          *list;
-    ngx_list_part_t     *part;
-    ngx_mapi_forward_t   f;
+    u_char               *p;
+    ngx_list_t           *list;
+    ngx_uint_t            introduces, claims;
+    ngx_list_part_t      *part;
+    ngx_mapi_forward_t    f;
+    ngx_mapi_loc_conf_t  *mlcf;
+
+    mlcf = ctx->mlcf;
+
+    introduces = mlcf->introduce && !ctx->introduced;
+    claims = !ctx->forwarded && mlcf->forwarded_for != ngx_mapi_forwarded_off;
+
+    if (!introduces && !claims) {
+        return NGX_OK;
+    }
 
     ngx_memzero(&f, sizeof(ngx_mapi_forward_t));
 
-    f.introduces = !ctx->introduced;
-    f.claims = !ctx->forwarded
-               && ctx->mlcf->forwarded_for != ngx_mapi_forwarded_off;
-    f.replaces = ctx->mlcf->forwarded_for == ngx_mapi_forwarded_replace;
-
-    if (!f.introduces && !f.claims) {
-        return NGX_OK;
-    }
+    f.introduces = introduces;
+    f.claims = claims;
+    f.replaces = mlcf->forwarded_for == ngx_mapi_forwarded_replace;
 
     if (f.claims) {
         ngx_mapi_forward_peer(r, &f);
@@ -458,10 +469,7 @@ ngx_mapi_forward_push(ngx_list_part_t *part, ngx_uint_t n)
 
     h = (ngx_table_elt_t *) part->elts + part->nelts++;
 
-    h->hash = ngx_mapi_forward_hashes[n];
-    h->key = ngx_mapi_forward_names[n];
-    h->lowcase_key = ngx_mapi_forward_lowcase[n].data;
-    ngx_mapi_header_end(h);
+    *h = ngx_mapi_forward_headers[n];
 
     return h;
 }

@@ -352,6 +352,7 @@ struct ngx_mapi_loc_conf_s {
     ngx_array_t               *rules;         /* of ngx_mapi_rule_t */
     ngx_uint_t                 headers;       /* mapi_headers */
     ngx_uint_t                 forwarded_for; /* mapi_forwarded_for */
+    ngx_uint_t                 introduce;     /* mapi_introduce */
     ngx_str_t                  server_name;   /* mapi_server_name */
 
     ngx_uint_t                 affinity;

@@ -38,6 +38,9 @@ COOKIES=5000
 CONNECTIONS=64
 WARM=${BENCH_WARM:-5}
 
+# adds no header in any direction, as stock nginx
+BARE="mapi_headers off; mapi_forwarded_for off; mapi_introduce off;"
+
 # shellcheck disable=SC2206
 EACH=($VARIANTS)
 ROUND=$((SECONDS_EACH * ${#EACH[@]}))
@@ -149,7 +152,7 @@ proxy_conf()  # variant, port, folder
 
         directory|unseen)
                    http="mapi_directory $RUN/lmdb;"
-                   lines="mapi_headers off; mapi_forwarded_for off;" ;;
+                   lines=$BARE ;;
 
         headers)   http="mapi_directory $RUN/lmdb;" ;;
 
@@ -179,7 +182,7 @@ proxy_conf()  # variant, port, folder
 
         cookie)    http="mapi_affinity_key $RUN/key;
     mapi_affinity_cookie MapiAffinity lifetime=30d;"
-                   lines="mapi_headers off; mapi_forwarded_for off;" ;;
+                   lines=$BARE ;;
     esac
 
     case $kind in
