@@ -29,8 +29,6 @@
 #define NGX_MAPI_DIAGNOSE_ECHO_MAX     128
 
 
-/* in the order of their lengths */
-
 static ngx_mapi_name_t  ngx_mapi_diagnose_list[] = {
     { ngx_string("request-id"), NGX_MAPI_DIAGNOSE_REQUEST_ID },
     { ngx_string("X-FEServer"), NGX_MAPI_DIAGNOSE_FE_SERVER },
@@ -73,7 +71,7 @@ static ngx_str_t  ngx_mapi_diagnose_words[] = {
 };
 
 
-static ngx_uint_t ngx_mapi_diagnose_kind(ngx_table_elt_t *h);
+static ngx_inline ngx_uint_t ngx_mapi_diagnose_kind(ngx_table_elt_t *h);
 static ngx_uint_t ngx_mapi_diagnose_look(ngx_list_t *headers);
 static void ngx_mapi_diagnose_drop(ngx_list_t *headers, ngx_uint_t kinds);
 static ngx_int_t ngx_mapi_diagnose_add(ngx_http_request_t *r,
@@ -83,10 +81,10 @@ static ngx_int_t ngx_mapi_diagnose_add_target(ngx_http_request_t *r,
 static ngx_uint_t ngx_mapi_diagnose_may_echo(ngx_str_t *id);
 
 
-void
-ngx_mapi_diagnose_init(void)
+ngx_int_t
+ngx_mapi_diagnose_init(ngx_log_t *log)
 {
-    ngx_mapi_names_init(&ngx_mapi_diagnose_names);
+    return ngx_mapi_names_init(&ngx_mapi_diagnose_names, log);
 }
 
 
@@ -148,22 +146,23 @@ ngx_mapi_diagnose(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
 }
 
 
-static ngx_uint_t
+static ngx_inline ngx_uint_t
 ngx_mapi_diagnose_kind(ngx_table_elt_t *h)
 {
-    ngx_mapi_name_t  *name;
+    u_char                 *name;
+    ngx_mapi_name_entry_t  *entry;
 
-    ngx_mapi_names_each(&ngx_mapi_diagnose_names, h, name) {
-        if (ngx_mapi_names_like(name, h)
-            && (ngx_memcmp(name->name.data, h->key.data, h->key.len) == 0
-                || ngx_strncasecmp(name->name.data, h->key.data, h->key.len)
-                   == 0))
-        {
-            return name->kind;
-        }
+    entry = ngx_mapi_names_guess(&ngx_mapi_diagnose_names, h);
+
+    if (entry == NULL) {
+        return 0;
     }
 
-    return 0;
+    name = ngx_mapi_diagnose_names.text + entry->text;
+
+    return (ngx_memcmp(name, h->key.data, h->key.len) == 0
+            || ngx_strncasecmp(name, h->key.data, h->key.len) == 0)
+           ? entry->kind : 0;
 }
 
 
@@ -181,9 +180,7 @@ ngx_mapi_diagnose_look(ngx_list_t *headers)
         h = part->elts;
 
         for (i = 0; i < part->nelts; i++) {
-            if (ngx_mapi_names_may(&ngx_mapi_diagnose_names, &h[i])) {
-                seen |= ngx_mapi_diagnose_kind(&h[i]);
-            }
+            seen |= ngx_mapi_diagnose_kind(&h[i]);
         }
     }
 
@@ -203,9 +200,7 @@ ngx_mapi_diagnose_drop(ngx_list_t *headers, ngx_uint_t kinds)
         h = part->elts;
 
         for (i = 0; i < part->nelts; i++) {
-            if (ngx_mapi_names_may(&ngx_mapi_diagnose_names, &h[i])
-                && (ngx_mapi_diagnose_kind(&h[i]) & kinds))
-            {
+            if (ngx_mapi_diagnose_kind(&h[i]) & kinds) {
                 h[i].hash = 0;
             }
         }

@@ -8,9 +8,8 @@
 
 
 /*
- * The request headers that are looked for, in lower case and in the order of
- * their lengths.  "-" stands for "_" too, because IIS hands both to its
- * applications as one.
+ * The request headers that are looked for, in lower case.  "-" stands for "_"
+ * too, because IIS hands both to its applications as one.
  */
 
 enum {
@@ -30,29 +29,29 @@ enum {
 static ngx_mapi_name_t  ngx_mapi_request_list[] = {
     { ngx_string("cookie"), ngx_mapi_header_cookie },
     { ngx_string("x-requestid"), ngx_mapi_header_request_id },
+    { ngx_string("x-requesttype"), ngx_mapi_header_request_type },
+    { ngx_string("x-anchormailbox"), ngx_mapi_header_anchor },
+    { ngx_string("client-request-id"), ngx_mapi_header_id },
+    { ngx_string("return-client-request-id"), ngx_mapi_header_wants_id },
+    { ngx_string("x-forwarded-for"), ngx_mapi_header_claim },
+    { ngx_string("x-forwarded-port"), ngx_mapi_header_claim },
     { ngx_string("x-ms-edgeip"), ngx_mapi_header_front_end },
     { ngx_string("x-probetype"), ngx_mapi_header_front_end },
     { ngx_string("x-isfromcafe"), ngx_mapi_header_front_end },
-    { ngx_string("x-requesttype"), ngx_mapi_header_request_type },
     { ngx_string("rpsmembername"), ngx_mapi_header_front_end },
     { ngx_string("x-fe-clientip"), ngx_mapi_header_front_end },
     { ngx_string("msexchproxyuri"), ngx_mapi_header_front_end },
     { ngx_string("x-databaseguid"), ngx_mapi_header_front_end },
     { ngx_string("x-delayrequest"), ngx_mapi_header_front_end },
     { ngx_string("x-vdirobjectid"), ngx_mapi_header_front_end },
-    { ngx_string("x-anchormailbox"), ngx_mapi_header_anchor },
-    { ngx_string("x-forwarded-for"), ngx_mapi_header_claim },
     { ngx_string("x-delayresponse"), ngx_mapi_header_front_end },
     { ngx_string("x-gcc-proxyinfo"), ngx_mapi_header_front_end },
-    { ngx_string("x-forwarded-port"), ngx_mapi_header_claim },
-    { ngx_string("client-request-id"), ngx_mapi_header_id },
     { ngx_string("x-wlid-membername"), ngx_mapi_header_front_end },
     { ngx_string("x-sourcecafeserver"), ngx_mapi_header_front_end },
     { ngx_string("x-dbmountedonserver"), ngx_mapi_header_front_end },
     { ngx_string("x-commonaccesstoken"), ngx_mapi_header_front_end },
     { ngx_string("x-organizationcontext"), ngx_mapi_header_front_end },
     { ngx_string("x-msexchangeactivityctx"), ngx_mapi_header_front_end },
-    { ngx_string("return-client-request-id"), ngx_mapi_header_wants_id },
     { ngx_null_string, 0 }
 };
 
@@ -68,8 +67,10 @@ static ngx_str_t  ngx_mapi_front_end_prefixes[] = {
 };
 
 
-static ngx_uint_t ngx_mapi_header_kind(ngx_table_elt_t *h);
-static ngx_uint_t ngx_mapi_header_is(ngx_table_elt_t *h, ngx_str_t *name);
+static ngx_int_t ngx_mapi_names_spread(ngx_mapi_names_t *names);
+static ngx_inline ngx_uint_t ngx_mapi_header_kind(ngx_table_elt_t *h);
+static ngx_uint_t ngx_mapi_header_is(ngx_table_elt_t *h, u_char *name,
+    size_t len);
 static ngx_int_t ngx_mapi_note_header(ngx_http_request_t *r,
     ngx_mapi_ctx_t *ctx, ngx_table_elt_t *h, ngx_uint_t kind);
 static ngx_int_t ngx_mapi_take_cookie(ngx_http_request_t *r,
@@ -82,15 +83,11 @@ static void ngx_mapi_note_cookie(ngx_mapi_ctx_t *ctx, u_char *p, u_char *end);
 static ngx_str_t *ngx_mapi_find_header(ngx_list_part_t *part, char *name);
 
 
-/* is a header worth a second look?  Most are not */
+/* most headers do not begin with "X-B" */
 
 #define ngx_mapi_header_may_prefix(h)                                         \
     ((h)->key.len >= sizeof("x-beserver") - 1                                 \
      && ((h)->key.data[2] | 0x20) == 'b')
-
-#define ngx_mapi_header_may(h)                                                \
-    (ngx_mapi_names_may(&ngx_mapi_request_names, h)                           \
-     || ngx_mapi_header_may_prefix(h))
 
 
 /* "_" means "-" only where a server could be deceived by it */
@@ -99,31 +96,79 @@ static ngx_str_t *ngx_mapi_find_header(ngx_list_part_t *part, char *name);
     (memchr((h)->lowcase_key, '_', (h)->key.len) == NULL)
 
 
-void
-ngx_mapi_names_init(ngx_mapi_names_t *names)
+ngx_int_t
+ngx_mapi_names_init(ngx_mapi_names_t *names, ngx_log_t *log)
 {
-    size_t            len;
-    ngx_uint_t        i;
-    ngx_mapi_name_t  *list;
+    size_t                  text;
+    ngx_uint_t              i;
+    ngx_mapi_name_t        *name;
+    ngx_mapi_name_entry_t  *entry;
 
-    list = names->list;
+    text = 0;
+    entry = names->entries;
 
-    for (i = 0; list[i].name.len; i++) {
-        len = list[i].name.len;
+    for (name = names->list; name->name.len; name++, entry++) {
 
-        if (names->ends[len] == 0) {
-            names->first[len] = (u_char) i;
+        if (name->name.len > 31
+            || text + name->name.len > sizeof(names->text)
+            || entry == names->entries + sizeof(names->entries)
+                                         / sizeof(ngx_mapi_name_entry_t))
+        {
+            return NGX_ERROR;
         }
 
-        names->ends[len] |= (uint32_t) 1 << (list[i].name.data[len - 1] & 31);
+        entry->len = (u_char) name->name.len;
+        entry->kind = (u_char) name->kind;
+        entry->text = (uint16_t) text;
+
+        ngx_memcpy(names->text + text, name->name.data, name->name.len);
+        text += name->name.len;
     }
+
+    /* the first factor that gives each of them a place of its own */
+
+    for (i = 0; i < 100000; i++) {
+        names->factor = (uint32_t) (0x9e3779b1 + 2 * i);
+
+        if (ngx_mapi_names_spread(names) == NGX_OK) {
+            return NGX_OK;
+        }
+    }
+
+    ngx_log_error(NGX_LOG_EMERG, log, 0,
+                  "mapi: names of headers are too much alike");
+
+    return NGX_ERROR;
 }
 
 
-void
-ngx_mapi_headers_init(void)
+static ngx_int_t
+ngx_mapi_names_spread(ngx_mapi_names_t *names)
 {
-    ngx_mapi_names_init(&ngx_mapi_request_names);
+    u_char           *index;
+    ngx_mapi_name_t  *name;
+
+    ngx_memzero(names->index, sizeof(names->index));
+
+    for (name = names->list; name->name.len; name++) {
+
+        index = names->index + ngx_mapi_names_place(names, name->name.data,
+                                                    name->name.len);
+        if (*index) {
+            return NGX_DECLINED;
+        }
+
+        *index = (u_char) (name - names->list + 1);
+    }
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_mapi_headers_init(ngx_log_t *log)
+{
+    return ngx_mapi_names_init(&ngx_mapi_request_names, log);
 }
 
 
@@ -151,12 +196,10 @@ ngx_mapi_read_headers(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
 
         for ( /* void */ ; i < part->nelts; i++) {
 
-            if (ngx_mapi_header_may(&h[i])) {
-                kind = ngx_mapi_header_kind(&h[i]);
+            kind = ngx_mapi_header_kind(&h[i]);
 
-                if (kind != ngx_mapi_header_none) {
-                    break;
-                }
+            if (kind != ngx_mapi_header_none) {
+                break;
             }
         }
 
@@ -234,27 +277,27 @@ ngx_mapi_read_echo(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
 }
 
 
-static ngx_uint_t
+static ngx_inline ngx_uint_t
 ngx_mapi_header_kind(ngx_table_elt_t *h)
 {
-    ngx_str_t        *prefix;
-    ngx_mapi_name_t  *name;
+    ngx_str_t              *prefix;
+    ngx_mapi_name_entry_t  *entry;
 
-    if (ngx_mapi_names_may(&ngx_mapi_request_names, h)) {
+    entry = ngx_mapi_names_guess(&ngx_mapi_request_names, h);
 
-        ngx_mapi_names_each(&ngx_mapi_request_names, h, name) {
-            if (ngx_mapi_names_like(name, h)
-                && ngx_mapi_header_is(h, &name->name))
-            {
-                return name->kind;
-            }
-        }
+    if (entry
+        && ngx_mapi_header_is(h, ngx_mapi_request_names.text + entry->text,
+                              entry->len))
+    {
+        return entry->kind;
     }
 
     if (ngx_mapi_header_may_prefix(h)) {
 
         for (prefix = ngx_mapi_front_end_prefixes; prefix->len; prefix++) {
-            if (h->key.len >= prefix->len && ngx_mapi_header_is(h, prefix)) {
+            if (h->key.len >= prefix->len
+                && ngx_mapi_header_is(h, prefix->data, prefix->len))
+            {
                 return ngx_mapi_header_front_end;
             }
         }
@@ -267,21 +310,20 @@ ngx_mapi_header_kind(ngx_table_elt_t *h)
 /* nginx has made the lower case already, for its own table of headers */
 
 static ngx_uint_t
-ngx_mapi_header_is(ngx_table_elt_t *h, ngx_str_t *name)
+ngx_mapi_header_is(ngx_table_elt_t *h, u_char *name, size_t len)
 {
     u_char  c;
-    size_t  i;
 
-    if (ngx_memcmp(h->lowcase_key, name->data, name->len) == 0) {
+    if (ngx_memcmp(h->lowcase_key, name, len) == 0) {
         return 1;
     }
 
     /* from the end: most of the names begin with the same two letters */
 
-    for (i = name->len; i-- > 0; /* void */) {
-        c = h->lowcase_key[i];
+    while (len-- > 0) {
+        c = h->lowcase_key[len];
 
-        if (c != name->data[i] && (c != '_' || name->data[i] != '-')) {
+        if (c != name[len] && (c != '_' || name[len] != '-')) {
             return 0;
         }
     }

@@ -344,9 +344,13 @@ ngx_mapi_init(ngx_conf_t *cf)
 
     ngx_mapi_check_workers(cf);
 
-    ngx_mapi_headers_init();
+    if (ngx_mapi_headers_init(cf->log) != NGX_OK
+        || ngx_mapi_diagnose_init(cf->log) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
     ngx_mapi_forward_init();
-    ngx_mapi_diagnose_init();
 
     cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
 

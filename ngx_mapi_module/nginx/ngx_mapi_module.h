@@ -544,11 +544,10 @@ ngx_mapi_ctx_t *ngx_mapi_road_ctx(ngx_http_request_t *r,
 ngx_int_t ngx_mapi_identify(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
 
 /*
- * Names of headers that are looked for in a whole list.  "list" is in the order
- * of lengths, which are below 32, and ends with an empty one; the rest is made
- * of it, once.  "may" is quick to say of most headers that they are none of
- * these; "each" is a loop over the names as long as the header's, and "like"
- * compares the first letter behind "X-".
+ * Names of headers that are looked for in a whole list.  "list" ends with an
+ * empty one, those that come most often stand in front.  Names have 4 to 31
+ * letters, and differ in their length or in the two behind "X-"; the rest is
+ * made of them, once, and is few lines of the processor's cache.
  */
 typedef struct {
     ngx_str_t                  name;
@@ -556,34 +555,65 @@ typedef struct {
 } ngx_mapi_name_t;
 
 typedef struct {
+    u_char                     len;
+    u_char                     kind;
+    uint16_t                   text;           /* where the name begins */
+} ngx_mapi_name_entry_t;
+
+typedef struct {
     ngx_mapi_name_t           *list;
-    u_char                     first[32];
-    uint32_t                   ends[32];       /* last letters, by length */
+    uint32_t                   factor;
+    u_char                     index[128];     /* of entries, from 1; 0: none */
+    ngx_mapi_name_entry_t      entries[32];
+    u_char                     text[512];
 } ngx_mapi_names_t;
 
-#define ngx_mapi_names(list)  { list, { 0 }, { 0 } }
+#define ngx_mapi_names(list)  { list, 0, { 0 }, { { 0, 0, 0 } }, { 0 } }
 
-void ngx_mapi_names_init(ngx_mapi_names_t *names);
+ngx_int_t ngx_mapi_names_init(ngx_mapi_names_t *names, ngx_log_t *log);
 
-#define ngx_mapi_names_may(names, h)                                          \
-    ((h)->key.len - 1 < 31                                                    \
-     && ((names)->ends[(h)->key.len]                                          \
-         & ((uint32_t) 1 << ((h)->key.data[(h)->key.len - 1] & 31))))
 
-#define ngx_mapi_names_each(names, h, n)                                      \
-    for (n = (names)->list + (names)->first[(h)->key.len];                    \
-         (n)->name.len == (h)->key.len;                                       \
-         n++)
+static ngx_inline ngx_uint_t
+ngx_mapi_names_place(ngx_mapi_names_t *names, u_char *p, size_t len)
+{
+    uint32_t  key;
 
-#define ngx_mapi_names_like(n, h)                                             \
-    ((((n)->name.data[2] ^ (h)->key.data[2]) & ~0x20) == 0)
+    key = (uint32_t) len << 16 | (uint32_t) (p[3] | 0x20) << 8 | p[2] | 0x20;
+
+    return key * names->factor >> 25;
+}
+
+
+/* the only name that a header may have, still to be compared; or NULL */
+
+static ngx_inline ngx_mapi_name_entry_t *
+ngx_mapi_names_guess(ngx_mapi_names_t *names, ngx_table_elt_t *h)
+{
+    ngx_uint_t              i;
+    ngx_mapi_name_entry_t  *entry;
+
+    if (h->key.len - 4 > 31 - 4) {
+        return NULL;
+    }
+
+    i = names->index[ngx_mapi_names_place(names, h->key.data, h->key.len)];
+
+    if (i == 0) {
+        return NULL;
+    }
+
+    entry = &names->entries[i - 1];
+
+    return entry->len == h->key.len ? entry : NULL;
+}
+
 
 /*
  * One walk over the request's headers: takes out what only a front end may
  * set and our own cookie, notes what the steps after it need.  With "observe"
  * nothing is taken out.
  */
-void ngx_mapi_headers_init(void);
+ngx_int_t ngx_mapi_headers_init(ngx_log_t *log);
 ngx_int_t ngx_mapi_read_headers(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
 
 /* of a refused request, whose headers stay as they came: the client's id */
@@ -715,6 +745,7 @@ ngx_int_t ngx_mapi_pin_install(ngx_conf_t *cf,
     ngx_http_upstream_srv_conf_t *us);
 ngx_int_t ngx_mapi_pin_check(ngx_conf_t *cf, ngx_mapi_main_conf_t *mmcf);
 ngx_int_t ngx_mapi_pin_answer_init(ngx_conf_t *cf);
+ngx_uint_t ngx_mapi_pin_any_http2(ngx_conf_t *cf);
 void ngx_mapi_pin_exit_process(ngx_cycle_t *cycle);
 
 /*
@@ -900,7 +931,7 @@ ngx_int_t ngx_mapi_push_header(ngx_http_request_t *r, ngx_str_t *key,
  * client-request-id, and what must not leave.  "server": it is a server's, not
  * our own.
  */
-void ngx_mapi_diagnose_init(void);
+ngx_int_t ngx_mapi_diagnose_init(ngx_log_t *log);
 ngx_int_t ngx_mapi_diagnose(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     ngx_uint_t server);
 

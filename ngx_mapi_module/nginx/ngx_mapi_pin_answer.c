@@ -42,8 +42,12 @@ ngx_mapi_pin_answer_init(ngx_conf_t *cf)
     ngx_http_next_header_filter = ngx_http_top_header_filter;
     ngx_http_top_header_filter = ngx_mapi_pin_header_filter;
 
-    ngx_http_next_body_filter = ngx_http_top_body_filter;
-    ngx_http_top_body_filter = ngx_mapi_pin_body_filter;
+    /* a body of our own is for HTTP/2 alone */
+
+    if (ngx_mapi_pin_any_http2(cf)) {
+        ngx_http_next_body_filter = ngx_http_top_body_filter;
+        ngx_http_top_body_filter = ngx_mapi_pin_body_filter;
+    }
 
     return NGX_OK;
 }

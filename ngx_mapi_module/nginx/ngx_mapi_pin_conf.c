@@ -216,6 +216,26 @@ ngx_mapi_pin_has_http2(ngx_conf_t *cf, ngx_http_core_srv_conf_t *cscf)
 }
 
 
+ngx_uint_t
+ngx_mapi_pin_any_http2(ngx_conf_t *cf)
+{
+    ngx_uint_t                   i;
+    ngx_http_core_srv_conf_t   **cscfp;
+    ngx_http_core_main_conf_t   *cmcf;
+
+    cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
+    cscfp = cmcf->servers.elts;
+
+    for (i = 0; i < cmcf->servers.nelts; i++) {
+        if (ngx_mapi_pin_has_http2(cf, cscfp[i])) {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
 /* the other virtual directories of the same servers want pins, too */
 
 static void
