@@ -761,7 +761,7 @@ ngx_uint_t ngx_mapi_pin_has(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     ngx_http_upstream_srv_conf_t *us, ngx_int_t server);
 
 /* 1 if this client has, or had, pins anywhere */
-ngx_uint_t ngx_mapi_pin_has_any(ngx_http_request_t *r);
+ngx_uint_t ngx_mapi_pin_may_use(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
 
 /* the attempt that a link in mscf->requests belongs to */
 ngx_peer_connection_t *ngx_mapi_pin_peer_of(ngx_queue_t *q);

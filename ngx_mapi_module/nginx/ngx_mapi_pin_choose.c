@@ -184,10 +184,18 @@ ngx_mapi_pin_has(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
 }
 
 
+/*
+ * Is there any pin to think of?  A request that brings proof of its own, and no
+ * logon of a connection, never has one.
+ */
+
 ngx_uint_t
-ngx_mapi_pin_has_any(ngx_http_request_t *r)
+ngx_mapi_pin_may_use(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
 {
-    return ngx_mapi_pin_client(r->connection) != NULL;
+    return ngx_mapi_pin_eligible(r)
+           && (r->headers_in.authorization == NULL
+               || mapi_auth_is_connection(&ctx->auth))
+           && ngx_mapi_pin_client(r->connection) != NULL;
 }
 
 
@@ -199,7 +207,7 @@ ngx_mapi_pin_wished(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
 {
     void  *plcf;
 
-    if (!ngx_mapi_pin_eligible(r) || !ngx_mapi_pin_has_any(r)) {
+    if (!ngx_mapi_pin_may_use(r, ctx)) {
         return 0;
     }
 
@@ -215,7 +223,7 @@ ngx_mapi_pin_wished(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
 
     wish->state = ngx_mapi_pin_logged_on;
 
-    return r->headers_in.authorization == NULL;
+    return 1;
 }
 
 

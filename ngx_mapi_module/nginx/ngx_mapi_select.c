@@ -167,7 +167,7 @@ ngx_mapi_select_plain(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
 
     if (mscf->type == ngx_mapi_upstream_none
         || mscf->all_fail
-        || (mscf->pin && ngx_mapi_pin_has_any(r)))
+        || (mscf->pin && ngx_mapi_pin_may_use(r, ctx)))
     {
         return NGX_DECLINED;
     }
