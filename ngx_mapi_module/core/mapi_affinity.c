@@ -621,30 +621,6 @@ mapi_affinity_remember(mapi_affinity_keys_t *k, const mapi_str_t *upstream,
 }
 
 
-/* compares to the end, eight bytes at a time; len is above 8 */
-static int
-mapi_affinity_same(const unsigned char *a, const unsigned char *b, size_t len)
-{
-    size_t    i;
-    uint64_t  differs;
-
-    differs = 0;
-
-    for (i = 0; i < len; i += 8) {
-
-        /* the last eight overlap those before */
-
-        if (i > len - 8) {
-            i = len - 8;
-        }
-
-        differs |= mapi_load64(a + i) ^ mapi_load64(b + i);
-    }
-
-    return differs == 0;
-}
-
-
 /*
  * NULL if it is not remembered.  Whoever guesses a value learns nothing from
  * the time this takes: eight bytes at once, and then all to the end.
@@ -673,7 +649,7 @@ mapi_affinity_recall(mapi_affinity_keys_t *k, const mapi_str_t *upstream,
         if (slot->end == end
             && slot->len == value->len
             && slot->upstream == name
-            && mapi_affinity_same(slot->value, value->data, value->len))
+            && mapi_same(slot->value, value->data, value->len))
         {
             return slot;
         }
@@ -709,7 +685,7 @@ mapi_affinity_noted(mapi_affinity_keys_t *k, uint32_t now,
         || slot->mark != mark
         || slot->who_len != identity->len
         || slot->expires <= now
-        || !mapi_affinity_same(slot->who, identity->data, identity->len))
+        || !mapi_same(slot->who, identity->data, identity->len))
     {
         return MAPI_DECLINED;
     }
@@ -730,9 +706,7 @@ mapi_affinity_note(mapi_affinity_keys_t *k, uint32_t now,
 {
     mapi_affinity_slot_t  *slot;
 
-    /* mapi_affinity_same() does not compare less than nine bytes */
-
-    if (identity->len > MAPI_AFFINITY_WHO_MAX || identity->len < 9) {
+    if (identity->len > MAPI_AFFINITY_WHO_MAX) {
         return;
     }
 

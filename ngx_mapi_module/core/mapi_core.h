@@ -126,6 +126,32 @@ mapi_load_part(const unsigned char *p, size_t n)
 }
 
 
+/*
+ * 1 if n bytes are the same.  Compares all of them, so that the time it takes
+ * tells nobody where they differ.
+ */
+static inline int
+mapi_same(const unsigned char *a, const unsigned char *b, size_t n)
+{
+    size_t    i;
+    uint64_t  differs;
+
+    if (n < 8) {
+        return mapi_load_part(a, n) == mapi_load_part(b, n);
+    }
+
+    /* the last eight overlap those before */
+
+    differs = mapi_load64(a + n - 8) ^ mapi_load64(b + n - 8);
+
+    for (i = 0; i + 8 < n; i += 8) {
+        differs |= mapi_load64(a + i) ^ mapi_load64(b + i);
+    }
+
+    return differs == 0;
+}
+
+
 /* eight bytes of a text, or all len that are left and letters behind them */
 static inline uint64_t
 mapi_load_text(const unsigned char *p, size_t len)

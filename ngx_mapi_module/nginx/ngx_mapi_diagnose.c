@@ -33,8 +33,6 @@ static ngx_mapi_name_t  ngx_mapi_diagnose_list[] = {
     { ngx_string("request-id"), NGX_MAPI_DIAGNOSE_REQUEST_ID },
     { ngx_string("X-FEServer"), NGX_MAPI_DIAGNOSE_FE_SERVER },
     { ngx_string("X-DeviceInfo"), NGX_MAPI_DIAGNOSE_DEVICE_INFO },
-    { ngx_string("Persistent-Auth"), NGX_MAPI_DIAGNOSE_LOGON },
-    { ngx_string("WWW-Authenticate"), NGX_MAPI_DIAGNOSE_LOGON },
     { ngx_string("client-request-id"), NGX_MAPI_DIAGNOSE_ECHO },
     { ngx_string("X-DBMountedOnServer"), NGX_MAPI_DIAGNOSE_INTERNAL },
     { ngx_string("X-BEServerException"), NGX_MAPI_DIAGNOSE_INTERNAL },
@@ -71,7 +69,7 @@ static ngx_str_t  ngx_mapi_diagnose_words[] = {
 };
 
 
-static ngx_inline ngx_uint_t ngx_mapi_diagnose_kind(ngx_table_elt_t *h);
+static ngx_uint_t ngx_mapi_diagnose_kind(ngx_table_elt_t *h);
 static ngx_uint_t ngx_mapi_diagnose_look(ngx_list_t *headers);
 static void ngx_mapi_diagnose_drop(ngx_list_t *headers, ngx_uint_t kinds);
 static ngx_int_t ngx_mapi_diagnose_add(ngx_http_request_t *r,
@@ -146,7 +144,7 @@ ngx_mapi_diagnose(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
 }
 
 
-static ngx_inline ngx_uint_t
+static ngx_uint_t
 ngx_mapi_diagnose_kind(ngx_table_elt_t *h)
 {
     u_char                 *name;
@@ -160,7 +158,7 @@ ngx_mapi_diagnose_kind(ngx_table_elt_t *h)
 
     name = ngx_mapi_diagnose_names.text + entry->text;
 
-    return (ngx_memcmp(name, h->key.data, h->key.len) == 0
+    return (mapi_same(name, h->key.data, h->key.len)
             || ngx_strncasecmp(name, h->key.data, h->key.len) == 0)
            ? entry->kind : 0;
 }
@@ -180,7 +178,15 @@ ngx_mapi_diagnose_look(ngx_list_t *headers)
         h = part->elts;
 
         for (i = 0; i < part->nelts; i++) {
-            seen |= ngx_mapi_diagnose_kind(&h[i]);
+            if (ngx_mapi_names_may(&ngx_mapi_diagnose_names, h[i].hash)) {
+                seen |= ngx_mapi_diagnose_kind(&h[i]);
+            }
+
+            /* this must not depend on a hash, which others could have made */
+
+            if (ngx_mapi_pin_may_taint(&h[i])) {
+                seen |= NGX_MAPI_DIAGNOSE_LOGON;
+            }
         }
     }
 

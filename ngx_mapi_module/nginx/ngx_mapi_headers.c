@@ -67,6 +67,7 @@ static ngx_str_t  ngx_mapi_front_end_prefixes[] = {
 };
 
 
+static void ngx_mapi_names_note(ngx_mapi_names_t *names, ngx_str_t *name);
 static ngx_int_t ngx_mapi_names_spread(ngx_mapi_names_t *names);
 static ngx_inline ngx_uint_t ngx_mapi_header_kind(ngx_table_elt_t *h);
 static ngx_uint_t ngx_mapi_header_is(ngx_table_elt_t *h, u_char *name,
@@ -117,6 +118,8 @@ ngx_mapi_names_init(ngx_mapi_names_t *names, ngx_log_t *log)
             return NGX_ERROR;
         }
 
+        ngx_mapi_names_note(names, &name->name);
+
         entry->len = (u_char) name->name.len;
         entry->kind = (u_char) name->kind;
         entry->text = (uint16_t) text;
@@ -139,6 +142,42 @@ ngx_mapi_names_init(ngx_mapi_names_t *names, ngx_log_t *log)
                   "mapi: names of headers are too much alike");
 
     return NGX_ERROR;
+}
+
+
+/* with "-" and "_" in all places where there is a "-" */
+
+static void
+ngx_mapi_names_note(ngx_mapi_names_t *names, ngx_str_t *name)
+{
+    u_char      c;
+    size_t      i;
+    uint32_t    bit, dashes, chosen;
+    ngx_uint_t  hash;
+
+    for (dashes = 0, i = 0; i < name->len; i++) {
+        dashes |= (uint32_t) (name->data[i] == '-') << i;
+    }
+
+    /* every subset of the dashes, the empty one last */
+
+    chosen = dashes;
+
+    for ( ;; ) {
+        for (hash = 0, i = 0; i < name->len; i++) {
+            c = (chosen >> i & 1) ? '_' : ngx_tolower(name->data[i]);
+            hash = ngx_hash(hash, c);
+        }
+
+        bit = (uint32_t) hash * 0x9e3779b1 >> 23;
+        names->may[bit >> 6] |= (uint64_t) 1 << (bit & 63);
+
+        if (chosen == 0) {
+            return;
+        }
+
+        chosen = (chosen - 1) & dashes;
+    }
 }
 
 
@@ -283,13 +322,16 @@ ngx_mapi_header_kind(ngx_table_elt_t *h)
     ngx_str_t              *prefix;
     ngx_mapi_name_entry_t  *entry;
 
-    entry = ngx_mapi_names_guess(&ngx_mapi_request_names, h);
+    if (ngx_mapi_names_may(&ngx_mapi_request_names, h->hash)) {
 
-    if (entry
-        && ngx_mapi_header_is(h, ngx_mapi_request_names.text + entry->text,
-                              entry->len))
-    {
-        return entry->kind;
+        entry = ngx_mapi_names_guess(&ngx_mapi_request_names, h);
+
+        if (entry
+            && ngx_mapi_header_is(h, ngx_mapi_request_names.text + entry->text,
+                                  entry->len))
+        {
+            return entry->kind;
+        }
     }
 
     if (ngx_mapi_header_may_prefix(h)) {
@@ -314,7 +356,7 @@ ngx_mapi_header_is(ngx_table_elt_t *h, u_char *name, size_t len)
 {
     u_char  c;
 
-    if (ngx_memcmp(h->lowcase_key, name, len) == 0) {
+    if (mapi_same(h->lowcase_key, name, len)) {
         return 1;
     }
 

@@ -563,14 +563,31 @@ typedef struct {
 typedef struct {
     ngx_mapi_name_t           *list;
     uint32_t                   factor;
+    uint64_t                   may[8];         /* by nginx's hash of the name */
     u_char                     index[128];     /* of entries, from 1; 0: none */
     ngx_mapi_name_entry_t      entries[32];
     u_char                     text[512];
 } ngx_mapi_names_t;
 
-#define ngx_mapi_names(list)  { list, 0, { 0 }, { { 0, 0, 0 } }, { 0 } }
+#define ngx_mapi_names(list)  { list, 0, { 0 }, { 0 }, { { 0, 0, 0 } }, { 0 } }
 
 ngx_int_t ngx_mapi_names_init(ngx_mapi_names_t *names, ngx_log_t *log);
+
+
+/*
+ * Of the hash that nginx has made for its own tables of headers: most headers
+ * are none of these, and need not be looked at.  A "-" counts as "_" too.
+ */
+
+static ngx_inline ngx_uint_t
+ngx_mapi_names_may(ngx_mapi_names_t *names, ngx_uint_t hash)
+{
+    uint32_t  bit;
+
+    bit = (uint32_t) hash * 0x9e3779b1 >> 23;
+
+    return names->may[bit >> 6] >> (bit & 63) & 1;
+}
 
 
 static ngx_inline ngx_uint_t

@@ -802,9 +802,7 @@ ngx_mapi_pin_answer_taints(ngx_http_upstream_t *u, ngx_uint_t *token)
             i = 0;
         }
 
-        /* both names have this length or one more */
-
-        if (h[i].key.len - (sizeof("Persistent-Auth") - 1) > 1) {
+        if (!ngx_mapi_pin_may_taint(&h[i])) {
             continue;
         }
 

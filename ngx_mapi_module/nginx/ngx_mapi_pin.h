@@ -190,6 +190,11 @@ ngx_uint_t ngx_mapi_direct_answered(ngx_mapi_pin_data_t *pd,
 void ngx_mapi_direct_end(ngx_mapi_pin_data_t *pd, ngx_peer_connection_t *pc);
 void ngx_mapi_direct_begin(ngx_mapi_pin_data_t *pd);
 
+/* WWW-Authenticate and Persistent-Auth can, and few other names look so */
+#define ngx_mapi_pin_may_taint(h)                                             \
+    ((h)->key.len - (sizeof("Persistent-Auth") - 1) <= 1                      \
+     && (((h)->key.data[0] | 0x20) == 'w' || ((h)->key.data[0] | 0x20) == 'p'))
+
 /* what the answer says of logons: tokens, and whether one persists */
 ngx_uint_t ngx_mapi_pin_answer_taints(ngx_http_upstream_t *u,
     ngx_uint_t *token);
