@@ -32,6 +32,7 @@
 #define MAPI_AFFINITY_DAYS     8       /* ciphers a key, at most */
 
 #define MAPI_AFFINITY_SLOTS    16384   /* values remembered, some 6 MB */
+#define MAPI_AFFINITY_PUSHES   8       /* to make room for another one */
 #define MAPI_AFFINITY_NAMES    255     /* upstreams whose values are */
 #define MAPI_AFFINITY_WHO_MAX  40      /* identity that is noted: a GUID's */
 
@@ -506,8 +507,8 @@ mapi_affinity_seals(uint32_t now, unsigned key, uint32_t day)
 
 
 /*
- * The first or second of the two slots where a value may be.  It ends with its
- * tag, whose bits are as good as random.
+ * The first or second of the two slots where a value may be, far from each
+ * other.  It ends with its tag, whose bits are as good as random.
  */
 static mapi_affinity_slot_t *
 mapi_affinity_slot(mapi_affinity_keys_t *k, uint64_t end, unsigned which)
@@ -515,7 +516,7 @@ mapi_affinity_slot(mapi_affinity_keys_t *k, uint64_t end, unsigned which)
     size_t  n;
 
     end *= 0x9e3779b97f4a7c15ULL;
-    n = (end >> 32) % (MAPI_AFFINITY_SLOTS / 2) * 2 + which;
+    n = (which ? end >> 20 : end >> 40) % MAPI_AFFINITY_SLOTS;
 
     return (mapi_affinity_slot_t *) (k->slots + n * MAPI_AFFINITY_SLOT);
 }
@@ -537,6 +538,45 @@ mapi_affinity_warm(mapi_affinity_keys_t *k, const mapi_str_t *value)
     __builtin_prefetch(p);
     __builtin_prefetch(p + 64);
     __builtin_prefetch(p + 128);
+}
+
+
+/*
+ * Empties the first slot of a value: what stands there goes to its own other
+ * one, and so on.  As long as less than half of the slots are in use hardly
+ * anything is lost; above that, what has been pushed a few times is.
+ */
+static mapi_affinity_slot_t *
+mapi_affinity_make_room(mapi_affinity_keys_t *k, uint64_t end)
+{
+    unsigned               i;
+    mapi_affinity_slot_t  *slot, *to, moved, next;
+
+    slot = mapi_affinity_slot(k, end, 0);
+
+    if (slot->len == 0 || slot->end == end) {
+        return slot;
+    }
+
+    moved = *slot;
+    to = slot;
+
+    for (i = 0; i < MAPI_AFFINITY_PUSHES; i++) {
+
+        to = mapi_affinity_slot(k, moved.end,
+                                to == mapi_affinity_slot(k, moved.end, 0));
+
+        next = *to;
+        *to = moved;
+
+        if (next.len == 0 || to == slot) {
+            break;
+        }
+
+        moved = next;
+    }
+
+    return slot;
 }
 
 
@@ -603,10 +643,7 @@ mapi_affinity_remember(mapi_affinity_keys_t *k, const mapi_str_t *upstream,
 
     end = mapi_load64(value + len - 8);
 
-    /* the latest in front; what stood there may be asked for once more */
-
-    slot = mapi_affinity_slot(k, end, 0);
-    *mapi_affinity_slot(k, end, 1) = *slot;
+    slot = mapi_affinity_make_room(k, end);
 
     slot->end = end;
     slot->mark = 0;

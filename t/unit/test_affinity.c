@@ -853,6 +853,122 @@ test_many_remembered(void **state)
 }
 
 
+/* what was found in a value is noted beside it, for those who ask the same */
+
+static void
+test_noted(void **state)
+{
+    mapi_str_t             value, other;
+    mapi_affinity_t        a;
+    unsigned char          buf[MAPI_AFFINITY_VALUE_MAX];
+    mapi_affinity_note_t   note, got;
+    mapi_affinity_keys_t  *k;
+
+    k = keys(0, 1, 2 * DAY);
+    other = unit_str("another");
+
+    cookie(&a);
+    value = seal(k, NOW, &a, buf);
+
+    note.server = 7;
+    note.expires = NOW + 50;
+    note.first = 1;
+
+#define noted(now, up, v, mark, id)                                           \
+    mapi_affinity_noted(k, now, &up, &v, mark, &id, &got)
+
+    assert_int_equal(noted(NOW, upstream, value, 1, guid), MAPI_DECLINED);
+
+    mapi_affinity_note(k, NOW, &upstream, &value, 1, &guid, &note);
+
+    assert_int_equal(noted(NOW, upstream, value, 1, guid), MAPI_OK);
+    assert_int_equal(got.server, 7);
+    assert_int_equal(got.expires, NOW + 50);
+    assert_true(got.first);
+    assert_true(got.current);
+
+    assert_int_equal(noted(NOW, upstream, value, 2, guid), MAPI_DECLINED);
+    assert_int_equal(noted(NOW, other, value, 1, guid), MAPI_DECLINED);
+    assert_int_equal(noted(NOW, upstream, value, 1, alice), MAPI_DECLINED);
+    assert_int_equal(noted(NOW, upstream, value, 1, other), MAPI_DECLINED);
+    assert_int_equal(noted(NOW, upstream, other, 1, guid), MAPI_DECLINED);
+    assert_int_equal(noted(NOW + 49, upstream, value, 1, guid), MAPI_OK);
+    assert_int_equal(noted(NOW + 50, upstream, value, 1, guid),
+                     MAPI_DECLINED);
+
+    value.data[3] ^= 1;
+    assert_int_equal(noted(NOW, upstream, value, 1, guid), MAPI_DECLINED);
+    value.data[3] ^= 1;
+
+    /* one note a value: the latest */
+
+    note.server = 8;
+    note.expires = NOW + 4 * DAY;
+    note.first = 0;
+    mapi_affinity_note(k, NOW, &upstream, &value, 1, &alice, &note);
+
+    assert_int_equal(noted(NOW, upstream, value, 1, guid), MAPI_DECLINED);
+    assert_int_equal(noted(NOW, upstream, value, 1, alice), MAPI_OK);
+    assert_int_equal(got.server, 8);
+    assert_false(got.first);
+
+    /* another day's is not sent again, one that is too old is not believed */
+
+    assert_int_equal(noted(NOW + DAY, upstream, value, 1, alice), MAPI_OK);
+    assert_false(got.current);
+    assert_int_equal(noted(NOW + 3 * DAY, upstream, value, 1, alice),
+                     MAPI_DECLINED);
+
+    mapi_affinity_keys_destroy(k);
+}
+
+
+/* under half of the room is used: hardly anything is forgotten */
+
+static void
+test_room(void **state)
+{
+    unsigned               i, n, kept;
+    mapi_str_t             value;
+    mapi_affinity_t        a;
+    unsigned char         *p;
+    size_t                 lens[7000];
+    mapi_affinity_note_t   note;
+    mapi_affinity_keys_t  *k;
+
+    k = keys(0, 1, LIFETIME);
+    n = unit_items(lens);
+    p = malloc(n * MAPI_AFFINITY_VALUE_MAX);
+    assert_non_null(p);
+
+    cookie(&a);
+    memset(&note, 0, sizeof(note));
+    note.expires = NOW + 60;
+
+    for (i = 0; i < n; i++) {
+        value.data = p + i * MAPI_AFFINITY_VALUE_MAX;
+        value.len = mapi_affinity_seal(k, NOW, &upstream, &a, value.data);
+        lens[i] = value.len;
+
+        mapi_affinity_note(k, NOW, &upstream, &value, 1, &guid, &note);
+    }
+
+    for (kept = 0, i = 0; i < n; i++) {
+        value.data = p + i * MAPI_AFFINITY_VALUE_MAX;
+        value.len = lens[i];
+
+        kept += mapi_affinity_noted(k, NOW, &upstream, &value, 1, &guid,
+                                    &note)
+                == MAPI_OK;
+    }
+
+    assert_true(kept > n - n / 100);
+
+    free(p);
+    mapi_affinity_keys_destroy(k);
+}
+
+
 int
 main(void)
 {
@@ -872,7 +988,9 @@ main(void)
         cmocka_unit_test(test_create),
         cmocka_unit_test(test_current),
         cmocka_unit_test(test_remembered),
-        cmocka_unit_test(test_many_remembered)
+        cmocka_unit_test(test_many_remembered),
+        cmocka_unit_test(test_noted),
+        cmocka_unit_test(test_room)
     };
 
     return cmocka_run_group_tests_name("affinity", tests, setup, NULL);
