@@ -19,21 +19,23 @@
 
 
 /*
- * Mailboxes that a process remembers: two in a line of the processor's cache,
- * this many lines as a power of two, 16 MB if all are used; and where their
- * databases' GUIDs stand.
+ * Mailboxes that a process remembers: two in a line of the processor's cache.
+ * It begins with 256 KB of lines and takes four times as many when they fill
+ * up, to 16 MB: memory that is hardly used costs most of a look, since the
+ * processor must find its pages each time.
  */
-#define MAPI_DIRECTORY_SEEN_BITS            18
-#define MAPI_DIRECTORY_SEEN_WAYS            2
-#define MAPI_DIRECTORY_SEEN_DATABASES_BITS  12
-#define MAPI_DIRECTORY_SEEN_TRIES           64
+#define MAPI_DIRECTORY_SEEN_BITS      12      /* lines, as powers of two */
+#define MAPI_DIRECTORY_SEEN_BITS_MAX  18
+#define MAPI_DIRECTORY_SEEN_WAYS      2
 
-#define MAPI_DIRECTORY_SEEN_SIZE                                              \
-    ((sizeof(mapi_directory_seen_t) << MAPI_DIRECTORY_SEEN_BITS)              \
-     + (sizeof(mapi_guid_t) << MAPI_DIRECTORY_SEEN_DATABASES_BITS))
+#define mapi_directory_seen_size(bits)                                        \
+    (sizeof(mapi_directory_seen_t) << (bits))
 
-#define MAPI_SEEN_DATABASE                                                    \
-    ((1u << MAPI_DIRECTORY_SEEN_DATABASES_BITS) - 1)
+/* and their databases: one after the other, found by the hash of the GUID */
+#define MAPI_DIRECTORY_SEEN_DATABASES   4096
+#define MAPI_DIRECTORY_SEEN_INDEX_BITS  13
+
+#define MAPI_SEEN_DATABASE  (MAPI_DIRECTORY_SEEN_DATABASES - 1)
 
 #define MAPI_SEEN_ARCHIVE  0x40000000
 #define MAPI_SEEN_ENABLED  0x80000000
@@ -55,6 +57,14 @@ typedef struct {
 _Static_assert(sizeof(mapi_directory_seen_t) == 64, "one line of the cache");
 
 
+typedef struct {
+    unsigned               n;
+    uint16_t               index[1 << MAPI_DIRECTORY_SEEN_INDEX_BITS];
+                                      /* places from 1, 0 is free */
+    mapi_guid_t            guids[MAPI_DIRECTORY_SEEN_DATABASES];
+} mapi_directory_databases_t;
+
+
 struct mapi_directory_s {
     mapi_directory_t      *next;
     unsigned               refs;
@@ -65,7 +75,9 @@ struct mapi_directory_s {
     mapi_page_tree_t       tree;      /* of the begun transaction */
 
     mapi_directory_seen_t *seen;      /* or NULL */
-    mapi_guid_t           *seen_databases;
+    unsigned               seen_bits; /* how many lines */
+    unsigned               seen_n;    /* remembered, in this epoch */
+    mapi_directory_databases_t  *seen_databases;
     uint64_t               seen_generation;
     uint32_t               epoch;     /* of the lines that count */
 
@@ -171,9 +183,10 @@ mapi_directory_close(mapi_directory_t *d)
     mapi_directory_drop(d);
 
     if (d->seen) {
-        (void) munmap(d->seen, MAPI_DIRECTORY_SEEN_SIZE);
+        (void) munmap(d->seen, mapi_directory_seen_size(d->seen_bits));
     }
 
+    free(d->seen_databases);
     free(d);
 }
 
@@ -669,7 +682,7 @@ mapi_directory_seen_hash(const mapi_guid_t *guid)
 static inline mapi_directory_seen_t *
 mapi_directory_seen_line(mapi_directory_t *d, uint64_t hash)
 {
-    return &d->seen[hash >> (64 - MAPI_DIRECTORY_SEEN_BITS)];
+    return &d->seen[hash >> (64 - d->seen_bits)];
 }
 
 
@@ -701,7 +714,7 @@ mapi_directory_seen(mapi_directory_t *d, const mapi_guid_t *guid, unsigned *i)
             return NULL;
         }
 
-        hash <<= MAPI_DIRECTORY_SEEN_BITS;
+        hash <<= d->seen_bits;
     }
 
     return NULL;
@@ -738,10 +751,11 @@ mapi_directory_remember(mapi_directory_t *d, const mapi_guid_t *guid,
 
         if (seen->n < MAPI_DIRECTORY_SEEN_WAYS) {
             i = seen->n++;
+            d->seen_n++;
             goto found;
         }
 
-        seen = mapi_directory_seen_line(d, hash << MAPI_DIRECTORY_SEEN_BITS);
+        seen = mapi_directory_seen_line(d, hash << d->seen_bits);
     }
 
     seen = first;
@@ -766,75 +780,130 @@ static int
 mapi_directory_seen_database(mapi_directory_t *d, const mapi_guid_t *guid,
     unsigned *index)
 {
-    unsigned      i, n;
-    mapi_guid_t  *place;
+    size_t                       i;
+    unsigned                     n;
+    mapi_directory_databases_t  *list;
 
     if (mapi_guid_is_null(guid)) {
         return MAPI_DECLINED;
     }
 
-    i = (unsigned) (mapi_directory_seen_hash(guid)
-                    >> (64 - MAPI_DIRECTORY_SEEN_DATABASES_BITS));
+    list = d->seen_databases;
+    i = mapi_directory_seen_hash(guid)
+        >> (64 - MAPI_DIRECTORY_SEEN_INDEX_BITS);
 
-    for (n = 0; n < MAPI_DIRECTORY_SEEN_TRIES; n++) {
+    /* twice as many places as can be taken: there is always a free one */
 
-        place = &d->seen_databases[i];
+    for ( ;; ) {
 
-        if (memcmp(place->b, guid->b, sizeof(guid->b)) == 0) {
-            *index = i;
+        n = list->index[i];
+
+        if (n == 0) {
+            break;
+        }
+
+        if (memcmp(list->guids[n - 1].b, guid->b, sizeof(guid->b)) == 0) {
+            *index = n - 1;
             return MAPI_OK;
         }
 
-        if (mapi_guid_is_null(place)) {
-            *place = *guid;
-            *index = i;
-            return MAPI_OK;
-        }
-
-        i = (i + 1) % (1u << MAPI_DIRECTORY_SEEN_DATABASES_BITS);
+        i = (i + 1) % (1u << MAPI_DIRECTORY_SEEN_INDEX_BITS);
     }
 
-    return MAPI_DECLINED;
+    if (list->n == MAPI_DIRECTORY_SEEN_DATABASES) {
+        return MAPI_DECLINED;
+    }
+
+    *index = list->n;
+    list->guids[list->n++] = *guid;
+    list->index[i] = (uint16_t) list->n;
+
+    return MAPI_OK;
+}
+
+
+/* lines of nobody; those that were there are gone if that fails, too */
+
+static void
+mapi_directory_size_seen(mapi_directory_t *d, unsigned bits)
+{
+    void  *p;
+
+    if (d->seen) {
+        (void) munmap(d->seen, mapi_directory_seen_size(d->seen_bits));
+    }
+
+    d->seen = NULL;
+    d->asked = NULL;
+    d->seen_n = 0;
+
+    p = mmap(NULL, mapi_directory_seen_size(bits), PROT_READ|PROT_WRITE,
+             MAP_PRIVATE|MAP_ANONYMOUS, -1, 0);
+
+    if (p == MAP_FAILED) {
+        return;
+    }
+
+#ifdef MADV_HUGEPAGE
+    (void) madvise(p, mapi_directory_seen_size(bits), MADV_HUGEPAGE);
+#endif
+
+    d->seen = p;
+    d->seen_bits = bits;
+    d->epoch = 1;
+}
+
+
+/*
+ * What was remembered is forgotten and looked up again: copying it would take
+ * milliseconds of all clients, for something that happens three times.
+ */
+
+static void
+mapi_directory_grow_seen(mapi_directory_t *d)
+{
+    if (d->seen_n > (1u << d->seen_bits) / 4 * 5
+        && d->seen_bits < MAPI_DIRECTORY_SEEN_BITS_MAX)
+    {
+        mapi_directory_size_seen(d, d->seen_bits + 2);
+    }
 }
 
 
 static void
 mapi_directory_refresh_seen(mapi_directory_t *d)
 {
-    void  *p;
+    if (d->seen_databases == NULL) {
+        d->seen_databases = malloc(sizeof(mapi_directory_databases_t));
 
-    if (d->seen == NULL) {
-        p = mmap(NULL, MAPI_DIRECTORY_SEEN_SIZE, PROT_READ|PROT_WRITE,
-                 MAP_PRIVATE|MAP_ANONYMOUS, -1, 0);
-
-        if (p == MAP_FAILED) {
+        if (d->seen_databases == NULL) {
             return;
         }
+    }
 
-#ifdef MADV_HUGEPAGE
-        (void) madvise(p, MAPI_DIRECTORY_SEEN_SIZE, MADV_HUGEPAGE);
-#endif
+    if (d->seen == NULL) {
+        mapi_directory_size_seen(d, MAPI_DIRECTORY_SEEN_BITS);
 
-        d->seen = p;
-        d->seen_databases = (mapi_guid_t *)
-                            (d->seen + (1 << MAPI_DIRECTORY_SEEN_BITS));
+        if (d->seen == NULL) {
+            return;
+        }
     }
 
     d->seen_generation = mapi_directory_generation(d);
+    d->seen_n = 0;
     d->asked = NULL;
 
     /* what is older than four thousand million commits is wiped */
 
     if (++d->epoch == 0) {
-        memset(d->seen, 0,
-               sizeof(mapi_directory_seen_t) << MAPI_DIRECTORY_SEEN_BITS);
+        memset(d->seen, 0, mapi_directory_seen_size(d->seen_bits));
         d->epoch = 1;
     }
 
     /* nobody refers to one of them now */
 
-    memset(d->seen_databases, 0,
-           sizeof(mapi_guid_t) << MAPI_DIRECTORY_SEEN_DATABASES_BITS);
+    memset(d->seen_databases->index, 0, sizeof(d->seen_databases->index));
+    d->seen_databases->n = 0;
 }
 
 
@@ -896,9 +965,10 @@ mapi_directory_recall(mapi_directory_t *d, const mapi_identity_t *id,
     unsigned                i;
     mapi_directory_seen_t  *seen;
 
-    /* a tree with a map has an environment, a generation of it memory */
+    /* a tree with a map has an environment */
 
     if (id->kind != mapi_identity_guid
+        || d->seen == NULL
         || d->looked != now
         || d->tree.map == NULL
         || d->tree.map != d->env->map
@@ -921,7 +991,8 @@ mapi_directory_recall(mapi_directory_t *d, const mapi_identity_t *id,
         }
     }
 
-    *database = d->seen_databases[seen->database[i] & MAPI_SEEN_DATABASE];
+    *database = d->seen_databases->guids[seen->database[i]
+                                         & MAPI_SEEN_DATABASE];
 
     if (smtp == NULL) {
         return MAPI_OK;
@@ -970,6 +1041,7 @@ mapi_directory_by_guid(mapi_directory_t *d, const mapi_guid_t *guid,
 
         if (rc == MAPI_OK) {
             mapi_directory_remember(d, guid, mailbox);
+            mapi_directory_grow_seen(d);
         }
 
         return rc;
@@ -983,7 +1055,7 @@ mapi_directory_by_guid(mapi_directory_t *d, const mapi_guid_t *guid,
     }
 
     mailbox->guid = *guid;
-    mailbox->database = d->seen_databases[index & MAPI_SEEN_DATABASE];
+    mailbox->database = d->seen_databases->guids[index & MAPI_SEEN_DATABASE];
     mailbox->is_archive = 0;
     mailbox->mapi_enabled = (index & MAPI_SEEN_ENABLED) ? 1 : 0;
     mailbox->smtp.data = (unsigned char *) d->tree.map

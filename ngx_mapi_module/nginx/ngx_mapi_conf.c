@@ -662,7 +662,10 @@ ngx_mapi_take_location(ngx_conf_t *cf, ngx_mapi_loc_conf_t *conf,
     if (mscf->places == NULL) {
         mscf->places = ngx_pcalloc(cf->pool,
                                    NGX_MAPI_PLACES * sizeof(ngx_mapi_place_t));
-        if (mscf->places == NULL) {
+        mscf->place_keys = ngx_pcalloc(cf->pool,
+                               NGX_MAPI_PLACES * sizeof(ngx_mapi_place_key_t));
+
+        if (mscf->places == NULL || mscf->place_keys == NULL) {
             return NGX_CONF_ERROR;
         }
     }

@@ -27,7 +27,7 @@ static void ngx_mapi_locate_keep(ngx_http_request_t *r, ngx_str_t *dst,
     u_char *data, size_t len);
 static ngx_mapi_place_t *ngx_mapi_locate_known(ngx_mapi_srv_conf_t *mscf,
     mapi_guid_t *guid);
-static ngx_mapi_place_t *ngx_mapi_locate_free(ngx_mapi_srv_conf_t *mscf,
+static ngx_uint_t ngx_mapi_locate_free(ngx_mapi_srv_conf_t *mscf,
     mapi_guid_t *guid);
 static ngx_mapi_place_t *ngx_mapi_locate_place(ngx_mapi_main_conf_t *mmcf,
     ngx_mapi_srv_conf_t *mscf, mapi_directory_t *d, mapi_guid_t *guid);
@@ -300,8 +300,10 @@ ngx_mapi_locate_keep(ngx_http_request_t *r, ngx_str_t *dst, u_char *data,
 }
 
 
-static ngx_inline ngx_mapi_place_t *
-ngx_mapi_locate_slots(ngx_mapi_srv_conf_t *mscf, mapi_guid_t *guid)
+/* the first of the slots that a database may take */
+
+static ngx_inline ngx_uint_t
+ngx_mapi_locate_slots(mapi_guid_t *guid)
 {
     ngx_uint_t  n;
 
@@ -309,27 +311,27 @@ ngx_mapi_locate_slots(ngx_mapi_srv_conf_t *mscf, mapi_guid_t *guid)
 
     n = (guid->b[2] << 8 | guid->b[3]) ^ (guid->b[14] << 8 | guid->b[15]);
 
-    return &mscf->places[n % (NGX_MAPI_PLACES / NGX_MAPI_LOCATE_WAYS)
-                         * NGX_MAPI_LOCATE_WAYS];
+    return n % (NGX_MAPI_PLACES / NGX_MAPI_LOCATE_WAYS) * NGX_MAPI_LOCATE_WAYS;
 }
 
 
 static ngx_mapi_place_t *
 ngx_mapi_locate_known(ngx_mapi_srv_conf_t *mscf, mapi_guid_t *guid)
 {
-    ngx_mapi_place_t  *place, *last;
+    ngx_uint_t             i, last;
+    ngx_mapi_place_key_t  *key;
 
-    place = ngx_mapi_locate_slots(mscf, guid);
-    last = place + NGX_MAPI_LOCATE_WAYS;
+    i = ngx_mapi_locate_slots(guid);
+    key = &mscf->place_keys[i];
+    last = i + NGX_MAPI_LOCATE_WAYS;
 
-    do {
-        if (place->generation == mscf->generation
-            && ngx_memcmp(place->guid.b, guid->b, sizeof(guid->b)) == 0)
+    for ( /* void */ ; i < last; i++, key++) {
+        if (key->generation == mscf->generation
+            && ngx_memcmp(key->guid.b, guid->b, sizeof(guid->b)) == 0)
         {
-            return place;
+            return &mscf->places[i];
         }
-
-    } while (++place < last);
+    }
 
     return NULL;
 }
@@ -337,21 +339,20 @@ ngx_mapi_locate_known(ngx_mapi_srv_conf_t *mscf, mapi_guid_t *guid)
 
 /* for another database: what an earlier generation has left, if anything */
 
-static ngx_mapi_place_t *
+static ngx_uint_t
 ngx_mapi_locate_free(ngx_mapi_srv_conf_t *mscf, mapi_guid_t *guid)
 {
-    ngx_uint_t         i;
-    ngx_mapi_place_t  *place;
+    ngx_uint_t  i, n;
 
-    place = ngx_mapi_locate_slots(mscf, guid);
+    n = ngx_mapi_locate_slots(guid);
 
     for (i = 0; i < NGX_MAPI_LOCATE_WAYS; i++) {
-        if (place[i].generation != mscf->generation) {
-            return &place[i];
+        if (mscf->place_keys[n + i].generation != mscf->generation) {
+            return n + i;
         }
     }
 
-    return &place[guid->b[7] % NGX_MAPI_LOCATE_WAYS];
+    return n + guid->b[7] % NGX_MAPI_LOCATE_WAYS;
 }
 
 
@@ -359,8 +360,10 @@ static ngx_mapi_place_t *
 ngx_mapi_locate_place(ngx_mapi_main_conf_t *mmcf, ngx_mapi_srv_conf_t *mscf,
     mapi_directory_t *d, mapi_guid_t *guid)
 {
-    mapi_database_t    database;
-    ngx_mapi_place_t  *place;
+    ngx_uint_t             n;
+    mapi_database_t        database;
+    ngx_mapi_place_t      *place;
+    ngx_mapi_place_key_t  *key;
 
     place = ngx_mapi_locate_known(mscf, guid);
 
@@ -368,14 +371,17 @@ ngx_mapi_locate_place(ngx_mapi_main_conf_t *mmcf, ngx_mapi_srv_conf_t *mscf,
         return place;
     }
 
-    place = ngx_mapi_locate_free(mscf, guid);
-    place->generation = 0;
+    n = ngx_mapi_locate_free(mscf, guid);
+
+    place = &mscf->places[n];
+    key = &mscf->place_keys[n];
+
+    key->generation = 0;
 
     if (mapi_directory_database(d, guid, &database) != MAPI_OK) {
         return NULL;
     }
 
-    place->guid = *guid;
     place->known = ngx_mapi_server_by_name(mscf, &database.server);
     place->said = ngx_mapi_learn_said(mmcf, &database.server);
 
@@ -388,7 +394,8 @@ ngx_mapi_locate_place(ngx_mapi_main_conf_t *mmcf, ngx_mapi_srv_conf_t *mscf,
         ngx_mapi_locate_copies(mscf, place, &database);
     }
 
-    place->generation = mscf->generation;
+    key->guid = *guid;
+    key->generation = mscf->generation;
 
     return place;
 }

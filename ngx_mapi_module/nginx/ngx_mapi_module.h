@@ -265,11 +265,15 @@ typedef struct {
 
 /*
  * Where a database is mounted, as found in one generation of the directory:
- * databases are few and asked for by every request.
+ * databases are few and asked for by every request.  A place is looked for among
+ * the keys, which lie close together.
  */
 typedef struct {
     mapi_guid_t                guid;
     uint64_t                   generation; /* 0: an empty slot */
+} ngx_mapi_place_key_t;
+
+typedef struct {
     ngx_int_t                  known;
     uint64_t                   said;       /* hash of the mounted server */
     size_t                     name_len;
@@ -301,7 +305,8 @@ typedef struct {
     /* of this worker: what the servers' directory fields were made from */
     uint64_t                   generation;
     time_t                     refreshed;
-    ngx_mapi_place_t          *places;    /* NGX_MAPI_PLACES */
+    ngx_mapi_place_key_t      *place_keys;
+    ngx_mapi_place_t          *places;    /* NGX_MAPI_PLACES of both */
     ngx_uint_t                 all_fail;  /* and the log says so */
 
     ngx_mapi_health_t         *health;    /* mapi_health_check, or NULL */

@@ -682,7 +682,10 @@ test_databases(void **state)
                              m.first + n % m.spread);
         }
 
-        assert_true(recalled > ((round == 2) ? 1000 : 8900));
+        /* in the first round there is more room once, for nobody at first */
+
+        assert_true(recalled > ((round == 0) ? 3500
+                                             : (round == 2) ? 1000 : 8900));
     }
 
     mapi_directory_close(d);
