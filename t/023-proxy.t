@@ -123,6 +123,39 @@ my @good = qw(
 }
 
 
+# every spelling with "_", however nginx was made to pass it
+
+for my $setting ('underscores_in_headers on;', 'ignore_invalid_headers off;',
+                 'ignore_invalid_headers off; underscores_in_headers on;')
+{
+    my @sent;
+
+    front_end(server => "$setting mapi_server_name front;");
+
+    for my $name (@secret, 'X-Forwarded-For', 'X-Forwarded-Port') {
+        my ($first, @rest) = split /-/, $name;
+
+        for my $n (0 .. 2 ** @rest - 1) {
+            my $other = $first;
+            $other .= ($n >> $_ & 1 ? '_' : '-') . $rest[$_] for 0 .. $#rest;
+
+            next if $other eq 'X-Forwarded-For' || $other eq 'X-Forwarded-Port';
+            push @sent, "$other: evil", uc($other) . ': evil';
+        }
+    }
+
+    @sent = grep { !/^X-FORWARDED-(?:FOR|PORT):/ } @sent;
+
+    my ($client, $peer, $seen) = begin(post($mailbox, @sent));
+
+    is_deeply([ grep { /: evil/ } split /\r\n/, $seen->{text} ], [],
+              "$setting no spelling passes");
+    $_->close for $client, $peer;
+}
+
+front_end(server => 'underscores_in_headers on; mapi_server_name front;');
+
+
 # bodies
 
 {

@@ -145,15 +145,19 @@ ngx_mapi_names_init(ngx_mapi_names_t *names, ngx_log_t *log)
 }
 
 
-/* with "-" and "_" in all places where there is a "-" */
+/*
+ * With "-" and "_" in all places where there is a "-".  A "_" that is not allowed
+ * and passes all the same ("ignore_invalid_headers off") has no part in the
+ * hash that nginx makes of a line of HTTP/1.
+ */
 
 static void
 ngx_mapi_names_note(ngx_mapi_names_t *names, ngx_str_t *name)
 {
     u_char      c;
     size_t      i;
-    uint32_t    bit, dashes, chosen;
-    ngx_uint_t  hash;
+    uint32_t    dashes, chosen;
+    ngx_uint_t  hash, without;
 
     for (dashes = 0, i = 0; i < name->len; i++) {
         dashes |= (uint32_t) (name->data[i] == '-') << i;
@@ -164,13 +168,20 @@ ngx_mapi_names_note(ngx_mapi_names_t *names, ngx_str_t *name)
     chosen = dashes;
 
     for ( ;; ) {
-        for (hash = 0, i = 0; i < name->len; i++) {
-            c = (chosen >> i & 1) ? '_' : ngx_tolower(name->data[i]);
+        for (hash = 0, without = 0, i = 0; i < name->len; i++) {
+
+            if (chosen >> i & 1) {
+                hash = ngx_hash(hash, '_');
+                continue;
+            }
+
+            c = ngx_tolower(name->data[i]);
             hash = ngx_hash(hash, c);
+            without = ngx_hash(without, c);
         }
 
-        bit = (uint32_t) hash * 0x9e3779b1 >> 23;
-        names->may[bit >> 6] |= (uint64_t) 1 << (bit & 63);
+        ngx_mapi_names_set(names, hash);
+        ngx_mapi_names_set(names, without);
 
         if (chosen == 0) {
             return;

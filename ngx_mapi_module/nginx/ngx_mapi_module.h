@@ -584,15 +584,15 @@ ngx_int_t ngx_mapi_names_init(ngx_mapi_names_t *names, ngx_log_t *log);
  * are none of these, and need not be looked at.  A "-" counts as "_" too.
  */
 
-static ngx_inline ngx_uint_t
-ngx_mapi_names_may(ngx_mapi_names_t *names, ngx_uint_t hash)
-{
-    uint32_t  bit;
+#define ngx_mapi_names_bit(hash)  ((uint32_t) (hash) * 0x9e3779b1 >> 23)
 
-    bit = (uint32_t) hash * 0x9e3779b1 >> 23;
+#define ngx_mapi_names_may(names, hash)                                       \
+    ((names)->may[ngx_mapi_names_bit(hash) >> 6]                              \
+     >> (ngx_mapi_names_bit(hash) & 63) & 1)
 
-    return names->may[bit >> 6] >> (bit & 63) & 1;
-}
+#define ngx_mapi_names_set(names, hash)                                       \
+    (names)->may[ngx_mapi_names_bit(hash) >> 6] |=                            \
+        (uint64_t) 1 << (ngx_mapi_names_bit(hash) & 63)
 
 
 static ngx_inline ngx_uint_t
