@@ -9,6 +9,7 @@
 #endif
 
 #include "mapi_affinity.h"
+#include "mapi_affinity_memory.h"
 #include "mapi_base64.h"
 #include "mapi_siphash.h"
 
@@ -31,19 +32,9 @@
 #define MAPI_AFFINITY_SKEW     300     /* seconds a node's clock may be ahead */
 #define MAPI_AFFINITY_DAYS     8       /* ciphers a key, at most */
 
-#define MAPI_AFFINITY_SLOTS    16384   /* values remembered, some 6 MB */
-#define MAPI_AFFINITY_PUSHES   8       /* to make room for another one */
-#define MAPI_AFFINITY_NAMES    255     /* upstreams whose values are */
-#define MAPI_AFFINITY_WHO_MAX  40      /* identity that is noted: a GUID's */
-
 #define MAPI_AFFINITY_HEAD     3
 #define MAPI_AFFINITY_NONCE    12
 #define MAPI_AFFINITY_TAG      16
-#define MAPI_AFFINITY_SALT     8
-#define MAPI_AFFINITY_ENTRY    20
-
-#define MAPI_AFFINITY_PLAIN_MAX                                               \
-    (MAPI_AFFINITY_SALT + MAPI_AFFINITY_ENTRY * MAPI_AFFINITY_ENTRIES)
 
 #define MAPI_AFFINITY_MIN                                                     \
     (MAPI_AFFINITY_HEAD + MAPI_AFFINITY_NONCE + MAPI_AFFINITY_SALT            \
@@ -80,36 +71,6 @@ typedef struct {
 } mapi_affinity_nonce_t;
 
 
-/*
- * A value that was opened or sealed here, with what is in it: a client sends
- * the same one many times, and AES by EVP calls costs more than the road.  What
- * a request needs of a value with one mailbox is three lines of the processor's
- * cache, up to the value.
- */
-typedef struct {
-    uint64_t                 end;          /* of the value, a part of its tag */
-    uint64_t                 mark;         /* of what is noted, or 0 */
-    uint32_t                 day;
-    uint32_t                 expires;      /* the entry that is noted */
-    uint16_t                 server;       /* which it names */
-    uint16_t                 key;          /* that opened it */
-    uint8_t                  upstream;     /* number of its name */
-    uint8_t                  len;          /* of the value; 0: an empty slot */
-    uint8_t                  plain_len;
-    uint8_t                  who_len;
-    uint8_t                  first;        /* the entry is the newest one */
-    unsigned char            who[MAPI_AFFINITY_WHO_MAX];
-    unsigned char            value[MAPI_AFFINITY_VALUE_MAX];
-    unsigned char            plain[MAPI_AFFINITY_PLAIN_MAX];
-} mapi_affinity_slot_t;
-
-
-/* each of them begins with a line of the processor's cache */
-
-#define MAPI_AFFINITY_SLOT                                                    \
-    ((sizeof(mapi_affinity_slot_t) + 63) / 64 * 64)
-
-
 struct mapi_affinity_keys_s {
     unsigned                 n;
     uint32_t                 lifetime;
@@ -123,9 +84,7 @@ struct mapi_affinity_keys_s {
     unsigned                 ndays;
     uint64_t                 clock;
 
-    unsigned char           *slots;        /* MAPI_AFFINITY_SLOTS */
-    mapi_str_t              *names;        /* of upstreams, copied */
-    unsigned                 nnames;
+    mapi_affinity_memory_t  *memory;
 
     mapi_affinity_nonce_t   *nonce;
     unsigned                 wiped;        /* the kernel clears the page */
@@ -182,20 +141,7 @@ mapi_affinity_keys_create(const unsigned char *keys, unsigned n,
 
     k->keys = malloc((size_t) n * MAPI_AFFINITY_KEY_LEN);
     k->open = calloc((size_t) n * k->ndays, sizeof(mapi_affinity_cipher_t));
-    k->names = calloc(MAPI_AFFINITY_NAMES, sizeof(mapi_str_t));
-    k->slots = mmap(NULL, MAPI_AFFINITY_SLOTS * MAPI_AFFINITY_SLOT,
-                    PROT_READ|PROT_WRITE, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0);
-
-    if (k->slots == MAP_FAILED) {
-        k->slots = NULL;
-    }
-
-#ifdef MADV_HUGEPAGE
-    if (k->slots) {
-        (void) madvise(k->slots, MAPI_AFFINITY_SLOTS * MAPI_AFFINITY_SLOT,
-                       MADV_HUGEPAGE);
-    }
-#endif
+    k->memory = mapi_affinity_memory_create();
 
     k->aes = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);
     k->hkdf = EVP_KDF_fetch(NULL, "HKDF", NULL);
@@ -207,9 +153,8 @@ mapi_affinity_keys_create(const unsigned char *keys, unsigned n,
         k->nonce = NULL;
     }
 
-    if (k->keys == NULL || k->open == NULL || k->names == NULL
-        || k->slots == NULL || k->aes == NULL || k->hkdf == NULL
-        || k->nonce == NULL)
+    if (k->keys == NULL || k->open == NULL || k->memory == NULL
+        || k->aes == NULL || k->hkdf == NULL || k->nonce == NULL)
     {
         mapi_affinity_keys_destroy(k);
         return NULL;
@@ -254,17 +199,10 @@ mapi_affinity_keys_destroy(mapi_affinity_keys_t *k)
         OPENSSL_cleanse(k->keys, (size_t) k->n * MAPI_AFFINITY_KEY_LEN);
     }
 
-    for (i = 0; i < k->nnames; i++) {
-        free(k->names[i].data);
-    }
-
-    free(k->names);
     free(k->keys);
     free(k->open);
 
-    if (k->slots) {
-        (void) munmap(k->slots, MAPI_AFFINITY_SLOTS * MAPI_AFFINITY_SLOT);
-    }
+    mapi_affinity_memory_destroy(k->memory);
 
     free(k);
 }
@@ -506,196 +444,6 @@ mapi_affinity_seals(uint32_t now, unsigned key, uint32_t day)
 }
 
 
-/*
- * The first or second of the two slots where a value may be, far from each
- * other.  It ends with its tag, whose bits are as good as random.
- */
-static mapi_affinity_slot_t *
-mapi_affinity_slot(mapi_affinity_keys_t *k, uint64_t end, unsigned which)
-{
-    size_t  n;
-
-    end *= 0x9e3779b97f4a7c15ULL;
-    n = (which ? end >> 20 : end >> 40) % MAPI_AFFINITY_SLOTS;
-
-    return (mapi_affinity_slot_t *) (k->slots + n * MAPI_AFFINITY_SLOT);
-}
-
-
-void
-mapi_affinity_warm(mapi_affinity_keys_t *k, const mapi_str_t *value)
-{
-    unsigned char  *p;
-
-    if (value->len < 8) {
-        return;
-    }
-
-    p = (unsigned char *) mapi_affinity_slot(k, mapi_load64(value->data
-                                                            + value->len - 8),
-                                             0);
-
-    __builtin_prefetch(p);
-    __builtin_prefetch(p + 64);
-    __builtin_prefetch(p + 128);
-}
-
-
-/*
- * Empties the first slot of a value: what stands there goes to its own other
- * one, and so on.  As long as less than half of the slots are in use hardly
- * anything is lost; above that, what has been pushed a few times is.
- */
-static mapi_affinity_slot_t *
-mapi_affinity_make_room(mapi_affinity_keys_t *k, uint64_t end)
-{
-    unsigned               i;
-    mapi_affinity_slot_t  *slot, *to, moved, next;
-
-    slot = mapi_affinity_slot(k, end, 0);
-
-    if (slot->len == 0 || slot->end == end) {
-        return slot;
-    }
-
-    moved = *slot;
-    to = slot;
-
-    for (i = 0; i < MAPI_AFFINITY_PUSHES; i++) {
-
-        to = mapi_affinity_slot(k, moved.end,
-                                to == mapi_affinity_slot(k, moved.end, 0));
-
-        next = *to;
-        *to = moved;
-
-        if (next.len == 0 || to == slot) {
-            break;
-        }
-
-        moved = next;
-    }
-
-    return slot;
-}
-
-
-/* the number of an upstream's name, -1 if it has none */
-static int
-mapi_affinity_name(const mapi_affinity_keys_t *k, const mapi_str_t *upstream)
-{
-    unsigned  i;
-
-    for (i = 0; i < k->nnames; i++) {
-        if (mapi_str_eq(&k->names[i], upstream)) {
-            return (int) i;
-        }
-    }
-
-    return -1;
-}
-
-
-static int
-mapi_affinity_new_name(mapi_affinity_keys_t *k, const mapi_str_t *upstream)
-{
-    mapi_str_t  *name;
-
-    if (k->nnames == MAPI_AFFINITY_NAMES) {
-        return -1;
-    }
-
-    name = &k->names[k->nnames];
-
-    name->data = malloc(upstream->len + 1);
-    if (name->data == NULL) {
-        return -1;
-    }
-
-    name->len = upstream->len;
-
-    if (upstream->len) {
-        memcpy(name->data, upstream->data, upstream->len);
-    }
-
-    return (int) k->nnames++;
-}
-
-
-static void
-mapi_affinity_remember(mapi_affinity_keys_t *k, const mapi_str_t *upstream,
-    const unsigned char *value, size_t len, const unsigned char *plain,
-    size_t plain_len, unsigned key, uint32_t day)
-{
-    int                    name;
-    uint64_t               end;
-    mapi_affinity_slot_t  *slot;
-
-    name = mapi_affinity_name(k, upstream);
-
-    if (name < 0) {
-        name = mapi_affinity_new_name(k, upstream);
-    }
-
-    if (name < 0 || key > UINT16_MAX) {
-        return;
-    }
-
-    end = mapi_load64(value + len - 8);
-
-    slot = mapi_affinity_make_room(k, end);
-
-    slot->end = end;
-    slot->mark = 0;
-    slot->day = day;
-    slot->key = (uint16_t) key;
-    slot->upstream = (uint8_t) name;
-    slot->len = (uint8_t) len;
-    slot->plain_len = (uint8_t) plain_len;
-
-    memcpy(slot->value, value, len);
-    memcpy(slot->plain, plain, plain_len);
-}
-
-
-/*
- * NULL if it is not remembered.  Whoever guesses a value learns nothing from
- * the time this takes: eight bytes at once, and then all to the end.
- */
-static mapi_affinity_slot_t *
-mapi_affinity_recall(mapi_affinity_keys_t *k, const mapi_str_t *upstream,
-    const mapi_str_t *value)
-{
-    int                    name;
-    uint64_t               end;
-    unsigned               i;
-    mapi_affinity_slot_t  *slot;
-
-    if (value->len > MAPI_AFFINITY_VALUE_MAX
-        || value->len < mapi_base64_encoded(MAPI_AFFINITY_MIN))
-    {
-        return NULL;
-    }
-
-    name = mapi_affinity_name(k, upstream);
-    end = mapi_load64(value->data + value->len - 8);
-
-    for (i = 0; i < 2; i++) {
-        slot = mapi_affinity_slot(k, end, i);
-
-        if (slot->end == end
-            && slot->len == value->len
-            && slot->upstream == name
-            && mapi_same(slot->value, value->data, value->len))
-        {
-            return slot;
-        }
-    }
-
-    return NULL;
-}
-
-
 /* the same, unless its day is over */
 static mapi_affinity_slot_t *
 mapi_affinity_recall_current(mapi_affinity_keys_t *k, uint32_t now,
@@ -703,9 +451,16 @@ mapi_affinity_recall_current(mapi_affinity_keys_t *k, uint32_t now,
 {
     mapi_affinity_slot_t  *slot;
 
-    slot = mapi_affinity_recall(k, upstream, value);
+    slot = mapi_affinity_memory_recall(k->memory, upstream, value);
 
     return slot && mapi_affinity_is_current(k, now, slot->day) ? slot : NULL;
+}
+
+
+void
+mapi_affinity_warm(mapi_affinity_keys_t *k, const mapi_str_t *value)
+{
+    mapi_affinity_memory_warm(k->memory, value);
 }
 
 
@@ -817,8 +572,8 @@ mapi_affinity_open(mapi_affinity_keys_t *k, uint32_t now,
                    == MAPI_OK)
         {
             len -= MAPI_AFFINITY_MIN - MAPI_AFFINITY_SALT;
-            mapi_affinity_remember(k, upstream, value->data, value->len,
-                                   plain, len, i, day);
+            mapi_affinity_memory_remember(k->memory, upstream, value->data,
+                                          value->len, plain, len, i, day);
             mapi_affinity_parse(plain, len, now, a);
             a->current = mapi_affinity_seals(now, i, day);
 
@@ -914,7 +669,8 @@ mapi_affinity_seal(mapi_affinity_keys_t *k, uint32_t now,
 
     /* the client's next request brings it */
 
-    mapi_affinity_remember(k, upstream, dst, size, plain, len, 0, day);
+    mapi_affinity_memory_remember(k->memory, upstream, dst, size, plain, len,
+                                  0, day);
 
     return size;
 }

@@ -87,12 +87,13 @@ int mapi_affinity_open(mapi_affinity_keys_t *keys, uint32_t now,
 void mapi_affinity_warm(mapi_affinity_keys_t *keys, const mapi_str_t *value);
 
 /*
- * What the caller has found in a value: the entry of an identity, and the server
- * that it names.  With a note of it beside the value, which is remembered as
- * long as there is room, the same need not be found out again: noted() gives
- * back the note of this very value, upstream and identity (40 bytes at most, longer
- * ones are not noted), with "current" as open() would set it now.  MAPI_DECLINED if
- * there is none, or the entry has expired, or the cookie is too old.
+ * What the caller has found in a value: the entry of an identity, and the
+ * server that it names.  With a note of it beside the value, which is
+ * remembered as long as there is room, the same need not be found out again:
+ * noted() gives back the note of this very value, upstream and identity (40
+ * bytes at most, longer ones are not noted), with "current" as open() would set
+ * it now.  MAPI_DECLINED if there is none, or the entry has expired, or the
+ * cookie is too old.
  *
  * "mark" stands for what the caller's numbers of servers mean: a note with
  * another mark is as if absent.  It is not 0.

@@ -72,7 +72,7 @@ static ngx_str_t  ngx_mapi_forward_lowcase[] = {
 };
 
 
-/* all but the value, as the proxy module looks for it: the hash of lower case */
+/* all but the value; the proxy module looks for them by these hashes */
 
 static ngx_table_elt_t  ngx_mapi_forward_headers[ngx_mapi_forward_n];
 

@@ -146,9 +146,9 @@ ngx_mapi_names_init(ngx_mapi_names_t *names, ngx_log_t *log)
 
 
 /*
- * With "-" and "_" in all places where there is a "-".  A "_" that is not allowed
- * and passes all the same ("ignore_invalid_headers off") has no part in the
- * hash that nginx makes of a line of HTTP/1.
+ * With "-" and "_" in all places where there is a "-".  A "_" that is not
+ * allowed and passes all the same ("ignore_invalid_headers off") has no part in
+ * the hash that nginx makes of a line of HTTP/1.
  */
 
 static void

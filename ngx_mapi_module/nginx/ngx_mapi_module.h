@@ -265,8 +265,8 @@ typedef struct {
 
 /*
  * Where a database is mounted, as found in one generation of the directory:
- * databases are few and asked for by every request.  A place is looked for among
- * the keys, which lie close together.
+ * databases are few and asked for by every request.  A place is looked for
+ * among the keys, which lie close together.
  */
 typedef struct {
     mapi_guid_t                guid;
