@@ -6,63 +6,16 @@
 
 #include "mapi_directory_format.h"
 #include "mapi_directory_env.h"
+#include "mapi_directory_seen.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 
 /* how often slots of readers that died are given back, in seconds */
 #define MAPI_DIRECTORY_SWEEP      60
-
-
-/*
- * Mailboxes that a process remembers: two in a line of the processor's cache.
- * It begins with 256 KB of lines and takes four times as many when they fill
- * up, to 16 MB: memory that is hardly used costs most of a look, since the
- * processor must find its pages each time.
- */
-#define MAPI_DIRECTORY_SEEN_BITS      12      /* lines, as powers of two */
-#define MAPI_DIRECTORY_SEEN_BITS_MAX  18
-#define MAPI_DIRECTORY_SEEN_WAYS      2
-
-#define mapi_directory_seen_size(bits)                                        \
-    (sizeof(mapi_directory_seen_t) << (bits))
-
-/* and their databases: one after the other, found by the hash of the GUID */
-#define MAPI_DIRECTORY_SEEN_DATABASES   4096
-#define MAPI_DIRECTORY_SEEN_INDEX_BITS  13
-
-#define MAPI_SEEN_DATABASE  (MAPI_DIRECTORY_SEEN_DATABASES - 1)
-
-#define MAPI_SEEN_ARCHIVE  0x40000000
-#define MAPI_SEEN_ENABLED  0x80000000
-
-
-typedef struct {
-    mapi_guid_t            asked[MAPI_DIRECTORY_SEEN_WAYS];
-    uint64_t               smtp[MAPI_DIRECTORY_SEEN_WAYS];
-                                      /* 48 bits where in the map, 16 bits
-                                         how long */
-    uint32_t               database[MAPI_DIRECTORY_SEEN_WAYS];
-                                      /* where in seen_databases, and flags */
-    uint32_t               epoch;
-    uint16_t               n;         /* in use, if the epoch is now */
-    uint16_t               turn;      /* of the next one that has to go */
-} mapi_directory_seen_t;
-
-
-_Static_assert(sizeof(mapi_directory_seen_t) == 64, "one line of the cache");
-
-
-typedef struct {
-    unsigned               n;
-    uint16_t               index[1 << MAPI_DIRECTORY_SEEN_INDEX_BITS];
-                                      /* places from 1, 0 is free */
-    mapi_guid_t            guids[MAPI_DIRECTORY_SEEN_DATABASES];
-} mapi_directory_databases_t;
 
 
 struct mapi_directory_s {
@@ -74,14 +27,10 @@ struct mapi_directory_s {
     MDB_txn               *txn;       /* reset between begin and end */
     mapi_page_tree_t       tree;      /* of the begun transaction */
 
-    mapi_directory_seen_t *seen;      /* or NULL */
-    unsigned               seen_bits; /* how many lines */
-    unsigned               seen_n;    /* remembered, in this epoch */
-    mapi_directory_databases_t  *seen_databases;
+    mapi_directory_seen_t  seen;
     uint64_t               seen_generation;
-    uint32_t               epoch;     /* of the lines that count */
 
-    mapi_directory_seen_t *asked;     /* where warm_again found one, or NULL */
+    mapi_seen_line_t      *asked;     /* where warm_again found one, or NULL */
     unsigned               asked_way;
 
     mapi_page_leaf_t       leaf;      /* where leaf_of is */
@@ -112,8 +61,6 @@ static void mapi_directory_drop(mapi_directory_t *d);
 static int mapi_directory_renew(mapi_directory_t *d);
 static int mapi_directory_by_guid(mapi_directory_t *d,
     const mapi_guid_t *guid, mapi_mailbox_t *mailbox);
-static int mapi_directory_seen_database(mapi_directory_t *d,
-    const mapi_guid_t *guid, unsigned *index);
 static int mapi_directory_find_guid(mapi_directory_t *d,
     const mapi_guid_t *guid, mapi_mailbox_t *mailbox);
 static int mapi_directory_by_name(mapi_directory_t *d, unsigned space,
@@ -182,11 +129,7 @@ mapi_directory_close(mapi_directory_t *d)
 
     mapi_directory_drop(d);
 
-    if (d->seen) {
-        (void) munmap(d->seen, mapi_directory_seen_size(d->seen_bits));
-    }
-
-    free(d->seen_databases);
+    mapi_directory_seen_free(&d->seen);
     free(d);
 }
 
@@ -659,260 +602,35 @@ mapi_directory_fill(mapi_mailbox_t *mailbox,
 
 /*
  * Mailboxes that this process was asked for lately.  A commit makes all of
- * them strangers, by another epoch; without memory there are none.
- *
- * A mailbox is in one of two lines, in the second only if the first is full;
- * and what is full stays so until the next commit.
+ * them strangers; without memory there are none.
  */
-
-static inline uint64_t
-mapi_directory_seen_hash(const mapi_guid_t *guid)
-{
-    uint64_t  low, high;
-
-    /* GUIDs are mostly random, but nothing keeps them from being counted up */
-
-    memcpy(&low, guid->b, sizeof(low));
-    memcpy(&high, guid->b + 8, sizeof(high));
-
-    return (high ^ (low << 32 | low >> 32)) * 0x9e3779b97f4a7c15ULL;
-}
-
-
-static inline mapi_directory_seen_t *
-mapi_directory_seen_line(mapi_directory_t *d, uint64_t hash)
-{
-    return &d->seen[hash >> (64 - d->seen_bits)];
-}
-
-
-static mapi_directory_seen_t *
-mapi_directory_seen(mapi_directory_t *d, const mapi_guid_t *guid, unsigned *i)
-{
-    uint64_t                hash;
-    unsigned                n, line;
-    mapi_directory_seen_t  *seen;
-
-    hash = mapi_directory_seen_hash(guid);
-
-    for (line = 0; line < 2; line++) {
-
-        seen = mapi_directory_seen_line(d, hash);
-
-        if (seen->epoch != d->epoch) {
-            return NULL;
-        }
-
-        for (n = 0; n < seen->n; n++) {
-            if (memcmp(seen->asked[n].b, guid->b, sizeof(guid->b)) == 0) {
-                *i = n;
-                return seen;
-            }
-        }
-
-        if (seen->n < MAPI_DIRECTORY_SEEN_WAYS) {
-            return NULL;
-        }
-
-        hash <<= d->seen_bits;
-    }
-
-    return NULL;
-}
-
 
 static void
 mapi_directory_remember(mapi_directory_t *d, const mapi_guid_t *guid,
     const mapi_mailbox_t *mailbox)
 {
-    uint64_t                hash, smtp;
-    unsigned                i, line, database;
-    mapi_directory_seen_t  *seen, *first;
+    uint64_t  smtp;
 
     smtp = mailbox->smtp.data - d->tree.map;
 
-    if (smtp > UINT64_MAX >> 16 || mailbox->smtp.len > UINT16_MAX
-        || mapi_directory_seen_database(d, &mailbox->database, &database)
-           != MAPI_OK)
-    {
+    if (smtp > UINT64_MAX >> 16 || mailbox->smtp.len > UINT16_MAX) {
         return;
     }
 
-    hash = mapi_directory_seen_hash(guid);
-    first = mapi_directory_seen_line(d, hash);
-    seen = first;
-
-    for (line = 0; line < 2; line++) {
-
-        if (seen->epoch != d->epoch) {
-            seen->epoch = d->epoch;
-            seen->n = 0;
-        }
-
-        if (seen->n < MAPI_DIRECTORY_SEEN_WAYS) {
-            i = seen->n++;
-            d->seen_n++;
-            goto found;
-        }
-
-        seen = mapi_directory_seen_line(d, hash << d->seen_bits);
-    }
-
-    seen = first;
-    i = seen->turn++ % MAPI_DIRECTORY_SEEN_WAYS;
-
-found:
-
-    seen->asked[i] = *guid;
-    seen->smtp[i] = smtp << 16 | mailbox->smtp.len;
-    seen->database[i] = database
-                        | (mailbox->is_archive ? MAPI_SEEN_ARCHIVE : 0)
-                        | (mailbox->mapi_enabled ? MAPI_SEEN_ENABLED : 0);
-}
-
-
-/*
- * Where a database's GUID stands: they are few, and so a mailbox takes less
- * room.  MAPI_DECLINED if there are too many, or it is no GUID.
- */
-
-static int
-mapi_directory_seen_database(mapi_directory_t *d, const mapi_guid_t *guid,
-    unsigned *index)
-{
-    size_t                       i;
-    unsigned                     n;
-    mapi_directory_databases_t  *list;
-
-    if (mapi_guid_is_null(guid)) {
-        return MAPI_DECLINED;
-    }
-
-    list = d->seen_databases;
-    i = mapi_directory_seen_hash(guid)
-        >> (64 - MAPI_DIRECTORY_SEEN_INDEX_BITS);
-
-    /* twice as many places as can be taken: there is always a free one */
-
-    for ( ;; ) {
-
-        n = list->index[i];
-
-        if (n == 0) {
-            break;
-        }
-
-        if (memcmp(list->guids[n - 1].b, guid->b, sizeof(guid->b)) == 0) {
-            *index = n - 1;
-            return MAPI_OK;
-        }
-
-        i = (i + 1) % (1u << MAPI_DIRECTORY_SEEN_INDEX_BITS);
-    }
-
-    if (list->n == MAPI_DIRECTORY_SEEN_DATABASES) {
-        return MAPI_DECLINED;
-    }
-
-    *index = list->n;
-    list->guids[list->n++] = *guid;
-    list->index[i] = (uint16_t) list->n;
-
-    return MAPI_OK;
-}
-
-
-/* lines of nobody; those that were there are gone if that fails, too */
-
-static void
-mapi_directory_size_seen(mapi_directory_t *d, unsigned bits)
-{
-    void  *p;
-
-    if (d->seen) {
-        (void) munmap(d->seen, mapi_directory_seen_size(d->seen_bits));
-    }
-
-    d->seen = NULL;
-    d->asked = NULL;
-    d->seen_n = 0;
-
-    p = mmap(NULL, mapi_directory_seen_size(bits), PROT_READ|PROT_WRITE,
-             MAP_PRIVATE|MAP_ANONYMOUS, -1, 0);
-
-    if (p == MAP_FAILED) {
-        return;
-    }
-
-#ifdef MADV_HUGEPAGE
-    (void) madvise(p, mapi_directory_seen_size(bits), MADV_HUGEPAGE);
-#endif
-
-    d->seen = p;
-    d->seen_bits = bits;
-    d->epoch = 1;
-}
-
-
-/*
- * What was remembered is forgotten and looked up again: copying it would take
- * milliseconds of all clients, for something that happens three times.
- */
-
-static void
-mapi_directory_grow_seen(mapi_directory_t *d)
-{
-    if (d->seen_n > (1u << d->seen_bits) / 4 * 5
-        && d->seen_bits < MAPI_DIRECTORY_SEEN_BITS_MAX)
-    {
-        mapi_directory_size_seen(d, d->seen_bits + 2);
-    }
-}
-
-
-static void
-mapi_directory_refresh_seen(mapi_directory_t *d)
-{
-    if (d->seen_databases == NULL) {
-        d->seen_databases = malloc(sizeof(mapi_directory_databases_t));
-
-        if (d->seen_databases == NULL) {
-            return;
-        }
-    }
-
-    if (d->seen == NULL) {
-        mapi_directory_size_seen(d, MAPI_DIRECTORY_SEEN_BITS);
-
-        if (d->seen == NULL) {
-            return;
-        }
-    }
-
-    d->seen_generation = mapi_directory_generation(d);
-    d->seen_n = 0;
     d->asked = NULL;
 
-    /* what is older than four thousand million commits is wiped */
-
-    if (++d->epoch == 0) {
-        memset(d->seen, 0, mapi_directory_seen_size(d->seen_bits));
-        d->epoch = 1;
-    }
-
-    /* nobody refers to one of them now */
-
-    memset(d->seen_databases->index, 0, sizeof(d->seen_databases->index));
-    d->seen_databases->n = 0;
+    mapi_directory_seen_put(&d->seen, guid, &mailbox->database,
+                            smtp << 16 | mailbox->smtp.len,
+                            (mailbox->is_archive ? MAPI_SEEN_ARCHIVE : 0)
+                            | (mailbox->mapi_enabled ? MAPI_SEEN_ENABLED : 0));
 }
 
 
 void
 mapi_directory_warm(mapi_directory_t *d, const mapi_identity_t *id)
 {
-    if (id->kind == mapi_identity_guid && d->seen) {
-        __builtin_prefetch(mapi_directory_seen_line(d,
-                                         mapi_directory_seen_hash(&id->guid)));
+    if (id->kind == mapi_identity_guid && d->seen.lines) {
+        mapi_directory_seen_warm(&d->seen, &id->guid);
     }
 }
 
@@ -923,7 +641,7 @@ mapi_directory_warm_again(mapi_directory_t *d, const mapi_identity_t *id,
 {
     unsigned                i;
     unsigned char           key[17];
-    mapi_directory_seen_t  *seen;
+    mapi_seen_line_t  *seen;
 
     /* before the first transaction there is no tree, nor after a resize */
 
@@ -934,8 +652,8 @@ mapi_directory_warm_again(mapi_directory_t *d, const mapi_identity_t *id,
         return;
     }
 
-    if (d->seen) {
-        seen = mapi_directory_seen(d, &id->guid, &i);
+    if (d->seen.lines) {
+        seen = mapi_directory_seen_find(&d->seen, &id->guid, &i);
 
         if (seen) {
             d->asked = seen;
@@ -963,12 +681,12 @@ mapi_directory_recall(mapi_directory_t *d, const mapi_identity_t *id,
 {
     size_t                  len;
     unsigned                i;
-    mapi_directory_seen_t  *seen;
+    mapi_seen_line_t  *seen;
 
     /* a tree with a map has an environment */
 
     if (id->kind != mapi_identity_guid
-        || d->seen == NULL
+        || d->seen.lines == NULL
         || d->looked != now
         || d->tree.map == NULL
         || d->tree.map != d->env->map
@@ -984,15 +702,14 @@ mapi_directory_recall(mapi_directory_t *d, const mapi_identity_t *id,
     if (seen == NULL
         || memcmp(seen->asked[i].b, id->guid.b, sizeof(id->guid.b)) != 0)
     {
-        seen = mapi_directory_seen(d, &id->guid, &i);
+        seen = mapi_directory_seen_find(&d->seen, &id->guid, &i);
 
         if (seen == NULL) {
             return MAPI_DECLINED;
         }
     }
 
-    *database = d->seen_databases->guids[seen->database[i]
-                                         & MAPI_SEEN_DATABASE];
+    *database = *mapi_directory_seen_database(&d->seen, seen->database[i]);
 
     if (smtp == NULL) {
         return MAPI_OK;
@@ -1019,29 +736,31 @@ mapi_directory_by_guid(mapi_directory_t *d, const mapi_guid_t *guid,
 {
     int                     rc;
     unsigned                i, index;
-    mapi_directory_seen_t  *seen;
+    mapi_seen_line_t  *seen;
 
     if (d->nested == 0) {
         return MAPI_ERROR;
     }
 
-    if (d->seen == NULL || d->seen_generation != mapi_directory_generation(d))
+    if (d->seen.lines == NULL
+        || d->seen_generation != mapi_directory_generation(d))
     {
-        mapi_directory_refresh_seen(d);
+        d->asked = NULL;
 
-        if (d->seen == NULL) {
+        if (mapi_directory_seen_forget(&d->seen) != MAPI_OK) {
             return mapi_directory_find_guid(d, guid, mailbox);
         }
+
+        d->seen_generation = mapi_directory_generation(d);
     }
 
-    seen = mapi_directory_seen(d, guid, &i);
+    seen = mapi_directory_seen_find(&d->seen, guid, &i);
 
     if (seen == NULL) {
         rc = mapi_directory_find_guid(d, guid, mailbox);
 
         if (rc == MAPI_OK) {
             mapi_directory_remember(d, guid, mailbox);
-            mapi_directory_grow_seen(d);
         }
 
         return rc;
@@ -1055,7 +774,7 @@ mapi_directory_by_guid(mapi_directory_t *d, const mapi_guid_t *guid,
     }
 
     mailbox->guid = *guid;
-    mailbox->database = d->seen_databases->guids[index & MAPI_SEEN_DATABASE];
+    mailbox->database = *mapi_directory_seen_database(&d->seen, index);
     mailbox->is_archive = 0;
     mailbox->mapi_enabled = (index & MAPI_SEEN_ENABLED) ? 1 : 0;
     mailbox->smtp.data = (unsigned char *) d->tree.map
