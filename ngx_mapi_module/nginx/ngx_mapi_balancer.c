@@ -233,13 +233,16 @@ static ngx_int_t
 ngx_mapi_acquire_found(ngx_mapi_peer_data_t *mp, ngx_peer_connection_t *pc)
 {
     ngx_mapi_ctx_t               *ctx;
+    ngx_mapi_server_t            *servers;
     ngx_http_upstream_rr_peer_t  *peer;
 
     ctx = mp->ctx;
+    servers = ctx->mscf->servers.elts;
     peer = ctx->peer;
     ctx->peer = NULL;
 
     if (peer == NULL
+        || !ngx_mapi_peer_is_of(peer, &servers[ctx->server])
         || ngx_mapi_is_tried(&mp->tried, ctx->place)
         || !ngx_mapi_peer_usable(peer, 0))
     {

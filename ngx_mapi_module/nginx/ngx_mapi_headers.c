@@ -110,12 +110,12 @@ ngx_mapi_names_init(ngx_mapi_names_t *names, ngx_log_t *log)
 
     for (name = names->list; name->name.len; name++, entry++) {
 
-        if (name->name.len > 31
+        if (name->name.len < 4 || name->name.len > 31
             || text + name->name.len > sizeof(names->text)
             || entry == names->entries + sizeof(names->entries)
                                          / sizeof(ngx_mapi_name_entry_t))
         {
-            return NGX_ERROR;
+            goto failed;
         }
 
         ngx_mapi_names_note(names, &name->name);
@@ -138,8 +138,11 @@ ngx_mapi_names_init(ngx_mapi_names_t *names, ngx_log_t *log)
         }
     }
 
+failed:
+
     ngx_log_error(NGX_LOG_EMERG, log, 0,
-                  "mapi: names of headers are too much alike");
+                  "mapi: a name of a header is too short or too long, or they "
+                  "are too many or too much alike");
 
     return NGX_ERROR;
 }

@@ -82,6 +82,9 @@ ngx_mapi_select(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     ngx_int_t          n;
     ngx_mapi_select_t  s;
 
+    /* the address of a server that another choice has named */
+    ctx->peer = NULL;
+
     if (tried == NULL && ngx_mapi_select_plain(r, ctx, us) == NGX_OK) {
         return NGX_OK;
     }
