@@ -13,7 +13,6 @@
 #include "mapi_base64.h"
 #include "mapi_siphash.h"
 
-#include <stddef.h>
 #include <stdlib.h>
 #include <unistd.h>
 #include <sys/mman.h>
@@ -444,7 +443,7 @@ mapi_affinity_seals(uint32_t now, unsigned key, uint32_t day)
 }
 
 
-/* the same, unless its day is over */
+/* the slot of a value, unless its day is over */
 static mapi_affinity_slot_t *
 mapi_affinity_recall_current(mapi_affinity_keys_t *k, uint32_t now,
     const mapi_str_t *upstream, const mapi_str_t *value)

@@ -639,8 +639,8 @@ void
 mapi_directory_warm_again(mapi_directory_t *d, const mapi_identity_t *id,
     unsigned smtp)
 {
-    unsigned                i;
-    unsigned char           key[17];
+    unsigned           i;
+    unsigned char      key[17];
     mapi_seen_line_t  *seen;
 
     /* before the first transaction there is no tree, nor after a resize */
@@ -679,8 +679,8 @@ int
 mapi_directory_recall(mapi_directory_t *d, const mapi_identity_t *id,
     time_t now, mapi_guid_t *database, mapi_str_t *smtp)
 {
-    size_t                  len;
-    unsigned                i;
+    size_t             len;
+    unsigned           i;
     mapi_seen_line_t  *seen;
 
     /* a tree with a map has an environment */
@@ -734,8 +734,8 @@ static int
 mapi_directory_by_guid(mapi_directory_t *d, const mapi_guid_t *guid,
     mapi_mailbox_t *mailbox)
 {
-    int                     rc;
-    unsigned                i, index;
+    int                rc;
+    unsigned           i, index;
     mapi_seen_line_t  *seen;
 
     if (d->nested == 0) {

@@ -4,6 +4,7 @@
  */
 
 
+#include "ngx_mapi_names.h"
 #include "ngx_mapi_pin.h"
 
 

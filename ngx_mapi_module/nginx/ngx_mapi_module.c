@@ -145,7 +145,6 @@ ngx_mapi_take_road(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     ctx->refused = 0;
     ctx->walked = 0;
     ctx->session_keyed = 0;
-    ctx->peer = NULL;
     ctx->server = -1;
     ctx->asked = -1;
     ctx->named = -1;

@@ -44,7 +44,7 @@ ngx_mapi_pin_answer_init(ngx_conf_t *cf)
 
     /* a body of our own is for HTTP/2 alone */
 
-    if (ngx_mapi_pin_any_http2(cf)) {
+    if (ngx_mapi_pin_has_http2(cf, NULL)) {
         ngx_http_next_body_filter = ngx_http_top_body_filter;
         ngx_http_top_body_filter = ngx_mapi_pin_body_filter;
     }

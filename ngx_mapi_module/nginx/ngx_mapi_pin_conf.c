@@ -11,8 +11,6 @@ static char *ngx_mapi_set_pin_parameter(ngx_conf_t *cf,
     ngx_mapi_srv_conf_t *mscf, ngx_str_t *value);
 static ngx_int_t ngx_mapi_pin_check_http2(ngx_conf_t *cf,
     ngx_mapi_way_t *way);
-static ngx_uint_t ngx_mapi_pin_has_http2(ngx_conf_t *cf,
-    ngx_http_core_srv_conf_t *cscf);
 static void ngx_mapi_pin_check_ways(ngx_conf_t *cf,
     ngx_mapi_main_conf_t *mmcf);
 static ngx_str_t *ngx_mapi_pin_shared_host(ngx_http_upstream_srv_conf_t *a,
@@ -166,7 +164,7 @@ ngx_mapi_pin_check_http2(ngx_conf_t *cf, ngx_mapi_way_t *way)
 }
 
 
-static ngx_uint_t
+ngx_uint_t
 ngx_mapi_pin_has_http2(ngx_conf_t *cf, ngx_http_core_srv_conf_t *cscf)
 {
     ngx_uint_t                   i, j, k;
@@ -174,10 +172,6 @@ ngx_mapi_pin_has_http2(ngx_conf_t *cf, ngx_http_core_srv_conf_t *cscf)
     ngx_http_conf_port_t        *port;
     ngx_http_core_srv_conf_t   **servers;
     ngx_http_core_main_conf_t   *cmcf;
-
-    if (ngx_mapi_server_has_http2(cscf)) {
-        return 1;
-    }
 
     cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
 
@@ -196,7 +190,7 @@ ngx_mapi_pin_has_http2(ngx_conf_t *cf, ngx_http_core_srv_conf_t *cscf)
 
             for (k = 0; k < addr[j].servers.nelts; k++) {
 
-                if (servers[k] != cscf) {
+                if (cscf && servers[k] != cscf) {
                     continue;
                 }
 
@@ -204,31 +198,12 @@ ngx_mapi_pin_has_http2(ngx_conf_t *cf, ngx_http_core_srv_conf_t *cscf)
 
                 if (ngx_mapi_listen_has_http2(&addr[j].opt)
                     || ngx_mapi_listen_has_quic(&addr[j].opt)
-                    || ngx_mapi_server_has_http2(addr[j].default_server))
+                    || ngx_mapi_server_has_http2(addr[j].default_server)
+                    || ngx_mapi_server_has_http2(servers[k]))
                 {
                     return 1;
                 }
             }
-        }
-    }
-
-    return 0;
-}
-
-
-ngx_uint_t
-ngx_mapi_pin_any_http2(ngx_conf_t *cf)
-{
-    ngx_uint_t                   i;
-    ngx_http_core_srv_conf_t   **cscfp;
-    ngx_http_core_main_conf_t   *cmcf;
-
-    cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
-    cscfp = cmcf->servers.elts;
-
-    for (i = 0; i < cmcf->servers.nelts; i++) {
-        if (ngx_mapi_pin_has_http2(cf, cscfp[i])) {
-            return 1;
         }
     }
 

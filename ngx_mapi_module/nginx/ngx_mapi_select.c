@@ -147,10 +147,10 @@ ngx_mapi_select(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
 
 
 /*
- * Nearly always a place is known, or the cookie names a server, that is in order
- * and there is nothing else to be thought of: then nobody has to look at all the
- * other servers.  What
- * is found here is what the rules would find; NGX_DECLINED leaves it to them.
+ * Nearly always a place is known, or the cookie names a server, that is in
+ * order and there is nothing else to be thought of: then nobody has to look at
+ * all the other servers.  What is found here is what the rules would find;
+ * NGX_DECLINED leaves it to them.
  */
 
 static ngx_int_t
@@ -158,11 +158,11 @@ ngx_mapi_select_plain(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     ngx_http_upstream_srv_conf_t *us)
 {
     ngx_int_t                      n;
+    ngx_uint_t                     place;
     ngx_mapi_route_e               route;
     ngx_mapi_reason_e              reason;
     ngx_mapi_server_t             *server;
     ngx_mapi_srv_conf_t           *mscf;
-    ngx_uint_t                     place;
     ngx_http_upstream_rr_peer_t   *peer;
     ngx_http_upstream_rr_peers_t  *peers;
 

@@ -66,9 +66,6 @@ ngx_mapi_affinity_read(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
     }
 
     if (ngx_mapi_affinity_open(r, ctx, affinity) != NGX_OK) {
-
-        /* not opened again on a retry, and nothing of it is kept */
-        ctx->cookie.len = 0;
         return;
     }
 
@@ -84,18 +81,19 @@ ngx_mapi_affinity_open(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     mapi_affinity_keys_t  *keys;
 
     keys = ngx_mapi_affinity_keys(r);
-    if (keys == NULL) {
-        return NGX_ERROR;
-    }
 
     ngx_mapi_affinity_strings(ctx, &upstream, &value);
 
-    if (mapi_affinity_open(keys, (uint32_t) ngx_time(), &upstream, &value,
-                           affinity)
-        != MAPI_OK)
+    if (keys == NULL
+        || mapi_affinity_open(keys, (uint32_t) ngx_time(), &upstream, &value,
+                              affinity)
+           != MAPI_OK)
     {
         ngx_log_debug0(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
                        "mapi: affinity cookie cannot be read");
+
+        /* not opened again on a retry, and nothing of it is kept */
+        ctx->cookie.len = 0;
 
         return NGX_DECLINED;
     }
@@ -126,7 +124,7 @@ ngx_mapi_affinity_named(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
 }
 
 
-/* the same without a trace in ctx, with the time at which that ends */
+/* the same for the log, with the time at which that ends */
 
 ngx_int_t
 ngx_mapi_affinity_look(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
@@ -149,9 +147,9 @@ ngx_mapi_affinity_look(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
 
 
 /*
- * Nearly every request brings the value of the one before it, and what was found
- * in that is noted.  Numbers of servers stand for their names, which are the
- * directory's: the generation of those is the mark.
+ * Nearly every request brings the value of the one before it, and what was
+ * found in that is noted.  Numbers of servers stand for their names, which are
+ * the directory's: the generation of those is the mark.
  */
 
 static ngx_int_t
@@ -186,8 +184,6 @@ ngx_mapi_affinity_find(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     }
 
     if (ngx_mapi_affinity_open(r, ctx, &affinity) != NGX_OK) {
-        /* not opened again on a retry */
-        ctx->cookie.len = 0;
         return NGX_DECLINED;
     }
 

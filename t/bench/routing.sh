@@ -409,7 +409,7 @@ warm_up()
 }
 
 
-# A round: every variant has its own wrk, and they take turns of a few hundredths
+# A round: every variant has its own wrk, and they take turns of a few tenths
 # of a second, so that whatever else this machine does meets all alike.  Writes
 # "VARIANT NANOSECONDS REQUESTS" lines, on one line, into the file.
 
