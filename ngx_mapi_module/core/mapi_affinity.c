@@ -463,6 +463,13 @@ mapi_affinity_warm(mapi_affinity_keys_t *k, const mapi_str_t *value)
 }
 
 
+void
+mapi_affinity_warm_again(mapi_affinity_keys_t *k, const mapi_str_t *value)
+{
+    mapi_affinity_memory_warm_again(k->memory, value);
+}
+
+
 int
 mapi_affinity_noted(mapi_affinity_keys_t *k, uint32_t now,
     const mapi_str_t *upstream, const mapi_str_t *value, uint64_t mark,
@@ -539,7 +546,8 @@ mapi_affinity_open(mapi_affinity_keys_t *k, uint32_t now,
     slot = mapi_affinity_recall_current(k, now, upstream, value);
 
     if (slot) {
-        mapi_affinity_parse(slot->plain, slot->plain_len, now, a);
+        mapi_affinity_parse(mapi_affinity_slot_plain(slot), slot->plain_len,
+                            now, a);
         a->current = mapi_affinity_seals(now, slot->key, slot->day);
 
         return MAPI_OK;

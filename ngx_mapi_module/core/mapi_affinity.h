@@ -81,10 +81,12 @@ int mapi_affinity_open(mapi_affinity_keys_t *keys, uint32_t now,
     const mapi_str_t *upstream, const mapi_str_t *value, mapi_affinity_t *a);
 
 /*
- * Asks ahead for what open() may remember of a value, with other work in
- * between; finds nothing out.
+ * Asks ahead for what open() may remember of a value, in two steps with other
+ * work in between; finds nothing out.
  */
 void mapi_affinity_warm(mapi_affinity_keys_t *keys, const mapi_str_t *value);
+void mapi_affinity_warm_again(mapi_affinity_keys_t *keys,
+    const mapi_str_t *value);
 
 /*
  * What the caller has found in a value: the entry of an identity, and the

@@ -4,29 +4,52 @@
  */
 
 
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE    /* MADV_HUGEPAGE */
-#endif
-
 #include "mapi_affinity_memory.h"
+#include "mapi_pages.h"
 
 #include <stdlib.h>
-#include <sys/mman.h>
 
 
-#define MAPI_AFFINITY_SLOTS    16384   /* values */
-#define MAPI_AFFINITY_PUSHES   8       /* to make room for another one */
+/*
+ * What is remembered is written one after the other into a ring, from which it
+ * goes when that is full.
+ *
+ * An index leads there.  An entry is the place in all that was ever written,
+ * and some bits of the value; one that leads to what has been overwritten is
+ * told by its place.
+ */
+
+#define MAPI_AFFINITY_UNIT     64              /* a line of the cache */
+#define MAPI_AFFINITY_RING     57344           /* units */
+
+#define MAPI_AFFINITY_BITS     13              /* of lines of the index */
+#define MAPI_AFFINITY_LINES    (1 << MAPI_AFFINITY_BITS)
+#define MAPI_AFFINITY_ENTRIES_OF_LINE  8
+
+#define MAPI_AFFINITY_TAG      16              /* bits of an entry: the rest
+                                                  last for decades */
+
 #define MAPI_AFFINITY_NAMES    255     /* upstreams whose values are kept */
 
 
-/* each of them begins with a line of the processor's cache */
+typedef struct {
+    uint64_t                 entries[MAPI_AFFINITY_ENTRIES_OF_LINE];
+} mapi_affinity_line_t;
 
-#define MAPI_AFFINITY_SLOT                                                    \
-    ((sizeof(mapi_affinity_slot_t) + 63) / 64 * 64)
+
+typedef struct {
+    mapi_affinity_line_t     index[MAPI_AFFINITY_LINES];
+    unsigned char            ring[MAPI_AFFINITY_RING * MAPI_AFFINITY_UNIT];
+} mapi_affinity_map_t;
+
+
+_Static_assert(sizeof(mapi_affinity_map_t) % MAPI_PAGES_LARGE == 0,
+               "whole pages");
 
 
 struct mapi_affinity_memory_s {
-    unsigned char           *slots;        /* MAPI_AFFINITY_SLOTS */
+    mapi_affinity_map_t     *map;
+    uint64_t                 head;         /* where the next one is written */
     mapi_str_t              *names;        /* of upstreams, copied */
     unsigned                 nnames;
 };
@@ -35,7 +58,6 @@ struct mapi_affinity_memory_s {
 mapi_affinity_memory_t *
 mapi_affinity_memory_create(void)
 {
-    void                    *p;
     mapi_affinity_memory_t  *m;
 
     m = calloc(1, sizeof(mapi_affinity_memory_t));
@@ -44,20 +66,15 @@ mapi_affinity_memory_create(void)
     }
 
     m->names = calloc(MAPI_AFFINITY_NAMES, sizeof(mapi_str_t));
+    m->map = mapi_pages_map(sizeof(mapi_affinity_map_t));
 
-    p = mmap(NULL, MAPI_AFFINITY_SLOTS * MAPI_AFFINITY_SLOT,
-             PROT_READ|PROT_WRITE, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0);
-
-    m->slots = (p == MAP_FAILED) ? NULL : p;
-
-    if (m->names == NULL || m->slots == NULL) {
+    if (m->names == NULL || m->map == NULL) {
         mapi_affinity_memory_destroy(m);
         return NULL;
     }
 
-#ifdef MADV_HUGEPAGE
-    (void) madvise(p, MAPI_AFFINITY_SLOTS * MAPI_AFFINITY_SLOT, MADV_HUGEPAGE);
-#endif
+    /* an empty entry leads to before the beginning */
+    m->head = MAPI_AFFINITY_RING + 1;
 
     return m;
 }
@@ -78,85 +95,161 @@ mapi_affinity_memory_destroy(mapi_affinity_memory_t *m)
 
     free(m->names);
 
-    if (m->slots) {
-        (void) munmap(m->slots, MAPI_AFFINITY_SLOTS * MAPI_AFFINITY_SLOT);
-    }
+    mapi_pages_unmap(m->map, sizeof(mapi_affinity_map_t));
 
     free(m);
 }
 
 
-/*
- * The first or second of the two slots where a value may be, far from each
- * other.  It ends with its tag, whose bits are as good as random.
- */
-static mapi_affinity_slot_t *
-mapi_affinity_slot(mapi_affinity_memory_t *m, uint64_t end, unsigned which)
+/* a value ends with its tag, whose bits are as good as random */
+static inline uint64_t
+mapi_affinity_spread(const unsigned char *value, size_t len)
 {
-    size_t  n;
+    return mapi_load64(value + len - 8) * 0x9e3779b97f4a7c15ULL;
+}
 
-    end *= 0x9e3779b97f4a7c15ULL;
-    n = (which ? end >> 20 : end >> 40) % MAPI_AFFINITY_SLOTS;
 
-    return (mapi_affinity_slot_t *) (m->slots + n * MAPI_AFFINITY_SLOT);
+static inline mapi_affinity_line_t *
+mapi_affinity_line(mapi_affinity_memory_t *m, uint64_t hash)
+{
+    return &m->map->index[hash >> (64 - MAPI_AFFINITY_BITS)];
+}
+
+
+static inline uint16_t
+mapi_affinity_tag(uint64_t hash)
+{
+    return (uint16_t) (hash >> (64 - MAPI_AFFINITY_BITS - MAPI_AFFINITY_TAG));
+}
+
+
+static inline mapi_affinity_slot_t *
+mapi_affinity_at(mapi_affinity_memory_t *m, uint64_t place)
+{
+    return (mapi_affinity_slot_t *) (m->map->ring + place % MAPI_AFFINITY_RING
+                                                    * MAPI_AFFINITY_UNIT);
+}
+
+
+/* whether it has not been overwritten */
+static inline int
+mapi_affinity_is_there(const mapi_affinity_memory_t *m, uint64_t place)
+{
+    return m->head - place <= MAPI_AFFINITY_RING;
+}
+
+
+/*
+ * The next slot with the tag, at or behind *i; NULL if there is no more.  Lines
+ * fill from their first entry on.
+ */
+static inline mapi_affinity_slot_t *
+mapi_affinity_next(mapi_affinity_memory_t *m, const mapi_affinity_line_t *line,
+    uint16_t tag, unsigned *i)
+{
+    uint64_t  entry, place;
+
+    while (*i < MAPI_AFFINITY_ENTRIES_OF_LINE) {
+
+        entry = line->entries[(*i)++];
+
+        if (entry == 0) {
+            return NULL;
+        }
+
+        place = entry >> MAPI_AFFINITY_TAG;
+
+        if ((uint16_t) entry == tag && mapi_affinity_is_there(m, place))
+        {
+            return mapi_affinity_at(m, place);
+        }
+    }
+
+    return NULL;
 }
 
 
 void
 mapi_affinity_memory_warm(mapi_affinity_memory_t *m, const mapi_str_t *value)
 {
-    unsigned char  *p;
+    if (value->len >= 8) {
+        __builtin_prefetch(mapi_affinity_line(m,
+                             mapi_affinity_spread(value->data, value->len)));
+    }
+}
+
+
+void
+mapi_affinity_memory_warm_again(mapi_affinity_memory_t *m,
+    const mapi_str_t *value)
+{
+    uint64_t               hash;
+    unsigned               i;
+    const unsigned char   *p;
 
     if (value->len < 8) {
         return;
     }
 
-    p = (unsigned char *) mapi_affinity_slot(m, mapi_load64(value->data
-                                                            + value->len - 8),
-                                             0);
+    hash = mapi_affinity_spread(value->data, value->len);
+    i = 0;
 
-    __builtin_prefetch(p);
-    __builtin_prefetch(p + 64);
-    __builtin_prefetch(p + 128);
+    p = (const unsigned char *)
+            mapi_affinity_next(m, mapi_affinity_line(m, hash),
+                               mapi_affinity_tag(hash), &i);
+
+    if (p) {
+        __builtin_prefetch(p);
+        __builtin_prefetch(p + MAPI_AFFINITY_UNIT);
+        __builtin_prefetch(p + 2 * MAPI_AFFINITY_UNIT);
+    }
 }
 
 
 /*
- * Empties the first slot of a value: what stands there goes to its own other
- * one, and so on.  As long as less than half of the slots are in use hardly
- * anything is lost; above that, what has been pushed a few times is.
+ * Room for size bytes at the head, in one piece.  What stood there is
+ * overwritten, the oldest that is remembered.
  */
-static mapi_affinity_slot_t *
-mapi_affinity_make_room(mapi_affinity_memory_t *m, uint64_t end)
+static uint64_t
+mapi_affinity_make_room(mapi_affinity_memory_t *m, size_t size)
+{
+    uint64_t  place, units, left;
+
+    units = (size + MAPI_AFFINITY_UNIT - 1) / MAPI_AFFINITY_UNIT;
+
+    left = MAPI_AFFINITY_RING - m->head % MAPI_AFFINITY_RING;
+
+    if (left < units) {
+        m->head += left;
+    }
+
+    place = m->head;
+    m->head += units;
+
+    return place;
+}
+
+
+/* an entry that leads to something: a free one, or that of the oldest value */
+static void
+mapi_affinity_enter(mapi_affinity_memory_t *m, uint64_t hash, uint64_t place)
 {
     unsigned               i;
-    mapi_affinity_slot_t  *slot, *to, moved, next;
+    uint64_t              *oldest;
+    mapi_affinity_line_t  *line;
 
-    slot = mapi_affinity_slot(m, end, 0);
+    line = mapi_affinity_line(m, hash);
+    oldest = line->entries;
 
-    if (slot->len == 0 || slot->end == end) {
-        return slot;
-    }
+    /* an empty one is older than all */
 
-    moved = *slot;
-    to = slot;
-
-    for (i = 0; i < MAPI_AFFINITY_PUSHES; i++) {
-
-        to = mapi_affinity_slot(m, moved.end,
-                                to == mapi_affinity_slot(m, moved.end, 0));
-
-        next = *to;
-        *to = moved;
-
-        if (next.len == 0 || to == slot) {
-            break;
+    for (i = 1; i < MAPI_AFFINITY_ENTRIES_OF_LINE && *oldest; i++) {
+        if (line->entries[i] < *oldest) {
+            oldest = &line->entries[i];
         }
-
-        moved = next;
     }
 
-    return slot;
+    *oldest = place << MAPI_AFFINITY_TAG | mapi_affinity_tag(hash);
 }
 
 
@@ -208,7 +301,7 @@ mapi_affinity_memory_remember(mapi_affinity_memory_t *m,
     const unsigned char *plain, size_t plain_len, unsigned key, uint32_t day)
 {
     int                    name;
-    uint64_t               end;
+    uint64_t               place;
     mapi_affinity_slot_t  *slot;
 
     name = mapi_affinity_name(m, upstream);
@@ -221,11 +314,11 @@ mapi_affinity_memory_remember(mapi_affinity_memory_t *m,
         return;
     }
 
-    end = mapi_load64(value + len - 8);
+    place = mapi_affinity_make_room(m, offsetof(mapi_affinity_slot_t, value)
+                                       + len + plain_len);
 
-    slot = mapi_affinity_make_room(m, end);
+    slot = mapi_affinity_at(m, place);
 
-    slot->end = end;
     slot->mark = 0;
     slot->day = day;
     slot->key = (uint16_t) key;
@@ -234,7 +327,9 @@ mapi_affinity_memory_remember(mapi_affinity_memory_t *m,
     slot->plain_len = (uint8_t) plain_len;
 
     memcpy(slot->value, value, len);
-    memcpy(slot->plain, plain, plain_len);
+    memcpy(slot->value + len, plain, plain_len);
+
+    mapi_affinity_enter(m, mapi_affinity_spread(value, len), place);
 }
 
 
@@ -242,23 +337,25 @@ mapi_affinity_slot_t *
 mapi_affinity_memory_recall(mapi_affinity_memory_t *m,
     const mapi_str_t *upstream, const mapi_str_t *value)
 {
-    int                    name;
-    uint64_t               end;
-    unsigned               i;
-    mapi_affinity_slot_t  *slot;
+    int                          name;
+    uint16_t                     tag;
+    uint64_t                     hash;
+    unsigned                     i;
+    mapi_affinity_slot_t        *slot;
+    const mapi_affinity_line_t  *line;
 
     if (value->len > MAPI_AFFINITY_VALUE_MAX || value->len < 8) {
         return NULL;
     }
 
+    hash = mapi_affinity_spread(value->data, value->len);
+    line = mapi_affinity_line(m, hash);
+    tag = mapi_affinity_tag(hash);
     name = mapi_affinity_name(m, upstream);
-    end = mapi_load64(value->data + value->len - 8);
 
-    for (i = 0; i < 2; i++) {
-        slot = mapi_affinity_slot(m, end, i);
+    for (i = 0; (slot = mapi_affinity_next(m, line, tag, &i)); /* void */ ) {
 
-        if (slot->end == end
-            && slot->len == value->len
+        if (slot->len == value->len
             && slot->upstream == name
             && mapi_same(slot->value, value->data, value->len))
         {

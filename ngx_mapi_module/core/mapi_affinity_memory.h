@@ -24,42 +24,46 @@
 
 /*
  * A value that was opened or sealed here, with what is in it: a client sends
- * the same one many times, and AES by EVP calls costs more than the road.  What
- * a request needs of a value with one mailbox is three lines of the processor's
- * cache, up to the value.
+ * the same one many times, and AES by EVP calls costs more than the road.  One
+ * with one mailbox is three lines of the processor's cache.
  */
 typedef struct {
-    uint64_t                 end;          /* of the value, a part of its tag */
     uint64_t                 mark;         /* of what is noted, or 0 */
     uint32_t                 day;
     uint32_t                 expires;      /* the entry that is noted */
     uint16_t                 server;       /* which it names */
     uint16_t                 key;          /* that opened it */
     uint8_t                  upstream;     /* number of its name */
-    uint8_t                  len;          /* of the value; 0: an empty slot */
+    uint8_t                  len;          /* of the value */
     uint8_t                  plain_len;
     uint8_t                  who_len;
     uint8_t                  first;        /* the entry is the newest one */
     unsigned char            who[MAPI_AFFINITY_WHO_MAX];
-    unsigned char            value[MAPI_AFFINITY_VALUE_MAX];
-    unsigned char            plain[MAPI_AFFINITY_PLAIN_MAX];
+    unsigned char            value[];      /* and behind it what is in it */
 } mapi_affinity_slot_t;
 
+#define mapi_affinity_slot_plain(slot)  ((slot)->value + (slot)->len)
 
-/* a table of fixed size, some 6 MB if all of it is used; NULL without memory */
+
+/*
+ * Of fixed size: some 4 MB if all of it is used, by 19,000 values with a
+ * mailbox each.  The latest stay.  NULL without memory.
+ */
 typedef struct mapi_affinity_memory_s  mapi_affinity_memory_t;
 
 mapi_affinity_memory_t *mapi_affinity_memory_create(void);
 void mapi_affinity_memory_destroy(mapi_affinity_memory_t *m);
 
-/* asks the processor for the memory of a value */
+/* asks the processor for the memory of a value, in two steps */
 void mapi_affinity_memory_warm(mapi_affinity_memory_t *m,
+    const mapi_str_t *value);
+void mapi_affinity_memory_warm_again(mapi_affinity_memory_t *m,
     const mapi_str_t *value);
 
 /*
  * The slot of a value, until the next one is remembered; NULL if there is none.
  * Whoever guesses a value learns nothing from the time this takes: eight bytes
- * at once, and then all to the end.
+ * at once, hashed, and then all to the end.
  */
 mapi_affinity_slot_t *mapi_affinity_memory_recall(mapi_affinity_memory_t *m,
     const mapi_str_t *upstream, const mapi_str_t *value);

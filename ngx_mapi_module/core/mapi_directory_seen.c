@@ -4,15 +4,10 @@
  */
 
 
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE    /* MADV_HUGEPAGE */
-#endif
-
-#include "mapi_core.h"
 #include "mapi_directory_seen.h"
+#include "mapi_pages.h"
 
 #include <stdlib.h>
-#include <sys/mman.h>
 
 
 /*
@@ -20,7 +15,7 @@
  * and what is full stays so until all is forgotten, by another epoch.
  */
 
-#define MAPI_SEEN_BITS        12
+#define MAPI_SEEN_BITS        15
 #define MAPI_SEEN_BITS_MAX    18
 #define MAPI_SEEN_INDEX_BITS  13
 
@@ -28,6 +23,8 @@
 
 
 _Static_assert(sizeof(mapi_seen_line_t) == 64, "one line of the cache");
+_Static_assert(mapi_seen_size(MAPI_SEEN_BITS) % MAPI_PAGES_LARGE == 0,
+               "whole pages");
 
 
 struct mapi_seen_databases_s {
@@ -106,27 +103,15 @@ mapi_directory_seen_find(mapi_directory_seen_t *s, const mapi_guid_t *guid,
 static void
 mapi_seen_resize(mapi_directory_seen_t *s, unsigned bits)
 {
-    void  *p;
+    mapi_pages_unmap(s->lines, mapi_seen_size(s->bits));
 
-    if (s->lines) {
-        (void) munmap(s->lines, mapi_seen_size(s->bits));
-    }
-
-    s->lines = NULL;
     s->n = 0;
+    s->lines = mapi_pages_map(mapi_seen_size(bits));
 
-    p = mmap(NULL, mapi_seen_size(bits), PROT_READ|PROT_WRITE,
-             MAP_PRIVATE|MAP_ANONYMOUS, -1, 0);
-
-    if (p == MAP_FAILED) {
+    if (s->lines == NULL) {
         return;
     }
 
-#ifdef MADV_HUGEPAGE
-    (void) madvise(p, mapi_seen_size(bits), MADV_HUGEPAGE);
-#endif
-
-    s->lines = p;
     s->bits = bits;
     s->epoch = 1;
 }
@@ -172,10 +157,7 @@ mapi_directory_seen_forget(mapi_directory_seen_t *s)
 void
 mapi_directory_seen_free(mapi_directory_seen_t *s)
 {
-    if (s->lines) {
-        (void) munmap(s->lines, mapi_seen_size(s->bits));
-    }
-
+    mapi_pages_unmap(s->lines, mapi_seen_size(s->bits));
     free(s->databases);
 }
 
@@ -228,6 +210,56 @@ mapi_seen_place(mapi_seen_databases_t *list, const mapi_guid_t *guid,
 }
 
 
+/* a way of the line that is free, or MAPI_SEEN_WAYS */
+
+static unsigned
+mapi_seen_free_way(mapi_directory_seen_t *s, mapi_seen_line_t *line)
+{
+    if (line->epoch != s->epoch) {
+        line->epoch = s->epoch;
+        line->n = 0;
+    }
+
+    if (line->n == MAPI_SEEN_WAYS) {
+        return MAPI_SEEN_WAYS;
+    }
+
+    s->n++;
+
+    return line->n++;
+}
+
+
+/* what stands in its first line goes to its second one, if there is room */
+
+static int
+mapi_seen_push(mapi_directory_seen_t *s, mapi_seen_line_t *line, unsigned way)
+{
+    uint64_t           hash;
+    unsigned           free;
+    mapi_seen_line_t  *to;
+
+    hash = mapi_seen_hash(&line->asked[way]);
+    to = mapi_seen_line(s, hash << s->bits);
+
+    if (mapi_seen_line(s, hash) != line || to == line) {
+        return MAPI_DECLINED;
+    }
+
+    free = mapi_seen_free_way(s, to);
+
+    if (free == MAPI_SEEN_WAYS) {
+        return MAPI_DECLINED;
+    }
+
+    to->asked[free] = line->asked[way];
+    to->smtp[free] = line->smtp[way];
+    to->database[free] = line->database[way];
+
+    return MAPI_OK;
+}
+
+
 /* the line and way that a mailbox takes */
 
 static mapi_seen_line_t *
@@ -243,19 +275,21 @@ mapi_seen_take(mapi_directory_seen_t *s, const mapi_guid_t *guid, unsigned *way)
 
         line = mapi_seen_line(s, n ? hash << s->bits : hash);
 
-        if (line->epoch != s->epoch) {
-            line->epoch = s->epoch;
-            line->n = 0;
-        }
+        *way = mapi_seen_free_way(s, line);
 
-        if (line->n < MAPI_SEEN_WAYS) {
-            *way = line->n++;
-            s->n++;
+        if (*way < MAPI_SEEN_WAYS) {
             return line;
         }
     }
 
     line = mapi_seen_line(s, hash);
+
+    for (*way = 0; *way < MAPI_SEEN_WAYS; ++*way) {
+        if (mapi_seen_push(s, line, *way) == MAPI_OK) {
+            return line;
+        }
+    }
+
     *way = line->turn++ % MAPI_SEEN_WAYS;
 
     return line;
@@ -265,7 +299,7 @@ mapi_seen_take(mapi_directory_seen_t *s, const mapi_guid_t *guid, unsigned *way)
 /*
  * When lines become more, what was remembered is forgotten and looked up again:
  * copying it would take milliseconds of all clients, for something that happens
- * three times.
+ * twice.
  */
 
 void
@@ -287,7 +321,8 @@ mapi_directory_seen_put(mapi_directory_seen_t *s, const mapi_guid_t *guid,
     line->database[way] = place | flags;
 
     if (s->n > (1u << s->bits) / 4 * 5 && s->bits < MAPI_SEEN_BITS_MAX) {
-        mapi_seen_resize(s, s->bits + 2);
+        mapi_seen_resize(s, s->bits + 2 < MAPI_SEEN_BITS_MAX
+                            ? s->bits + 2 : MAPI_SEEN_BITS_MAX);
     }
 }
 

@@ -13,9 +13,8 @@
 
 /*
  * The mailboxes that a process was asked for lately, for mapi_directory alone:
- * two in a line of the processor's cache.  It begins with 256 KB of lines and
- * takes four times as many when they fill up, to 16 MB: memory that is hardly
- * used costs most of a look, since the processor must find its pages each time.
+ * two in a line of the processor's cache.  It begins with 2 MB of lines, one
+ * large page, and takes four times as many when they fill up, to 16 MB.
  */
 
 #define MAPI_SEEN_WAYS       2

@@ -57,6 +57,7 @@ ngx_mapi_identify(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
     }
 
     ngx_mapi_locate_warm_again(r, ctx);
+    ngx_mapi_affinity_warm_again(r, ctx);
 
     if (ctx->endpoint == mapi_endpoint_health) {
         return NGX_OK;

@@ -768,6 +768,7 @@ void ngx_mapi_health_offers(ngx_http_upstream_srv_conf_t *us, ngx_str_t *name);
  * named for this mailbox when it came, -1 if none; seals the answer's.
  */
 void ngx_mapi_affinity_warm(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
+void ngx_mapi_affinity_warm_again(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
 void ngx_mapi_affinity_read(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx);
 ngx_int_t ngx_mapi_affinity_named(ngx_http_request_t *r,
     ngx_mapi_ctx_t *ctx);

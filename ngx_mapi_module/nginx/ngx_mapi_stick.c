@@ -49,6 +49,25 @@ ngx_mapi_affinity_warm(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
 }
 
 
+void
+ngx_mapi_affinity_warm_again(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
+{
+    mapi_str_t             value;
+    ngx_mapi_main_conf_t  *mmcf;
+
+    mmcf = ngx_http_get_module_main_conf(r, ngx_mapi_module);
+
+    if (mmcf->affinity == NULL || mmcf->directory || ctx->cookie.len == 0) {
+        return;
+    }
+
+    value.len = ctx->cookie.len;
+    value.data = ctx->cookie.data;
+
+    mapi_affinity_warm_again(mmcf->affinity, &value);
+}
+
+
 /* whatever cannot be opened is as if absent: ctx->affinity stays NULL */
 
 void
