@@ -110,23 +110,33 @@ def main():
 
     print("%d requests. Instructions are those outside the kernel." % total)
 
+    print("x stock nginx:  %-24s with a hash by mailbox" % "round robin")
+
     for variant, target in TARGETS.items():
-        if variant not in ratios:
-            continue
-
-        ratio = statistics.median(ratios[variant])
-        line = "%-15s %.3f x stock nginx, at most %.2f wanted: %s" % (
-            variant, ratio, target, "PASS" if ratio <= target else "over")
-        base = base_of(variant).replace("stock", "hash")
-
-        if base in ratios:
-            line += "; %.3f x with a hash by mailbox" % statistics.median(
-                [a / b for a, b in zip(ratios[variant], ratios[base])])
-
-        print(line)
+        if variant in ratios:
+            report_target(variant, target, ratios)
 
     if "log" in cpu and "access" in cpu and "headers" in cpu:
         report_log(cpu)
+
+
+# A server for each mailbox, and not the next one in turn, is what stock nginx
+# has a hash for: against both, in the same rounds.
+
+def report_target(variant, target, ratios):
+    line = "%-15s" % variant
+    both = [ratios[variant]]
+    base = base_of(variant).replace("stock", "hash")
+
+    if base in ratios:
+        both.append([a / b for a, b in zip(ratios[variant], ratios[base])])
+
+    for values in both:
+        ratio = statistics.median(values)
+        line += " %.3f (at most %.2f: %s)" % (
+            ratio, target, "PASS" if ratio <= target else "over")
+
+    print(line)
 
 
 # what a row costs, against a line of access_log in the same round
