@@ -58,16 +58,12 @@ import()  # mailboxes
 {
     local csv=$RUN/csv-$1
 
-    say "$1 mailboxes: making the CSV files"
-    python3 "$HERE/../lib/gen-csv.py" --mailboxes "$1" \
-        --databases $DATABASES --servers 12 --out "$csv"
+    make_csv "$1" $DATABASES "$csv"
 
     say "$1 mailboxes: import"
-    mkdir "$RUN/$1"
     sync -f "$RUN"
-    IMPORT=$( { time -p $ON_CORE "$MAPI_BUILD/mapi-directory" -d "$RUN/$1" \
-        import --servers "$csv/servers.csv" --databases "$csv/databases.csv" \
-        --mailboxes "$csv/mailboxes.csv" > "$RUN/import" 2>&1; } 2>&1 ) \
+    IMPORT=$( { time -p import_csv "$csv" "$RUN/$1" > "$RUN/import" 2>&1; } \
+        2>&1 ) \
         || die "import: $(tail -n 3 "$RUN/import")"
     IMPORT=$(awk '/^real/ { print $2 }' <<< "$IMPORT")
 

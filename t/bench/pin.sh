@@ -45,19 +45,10 @@ port_of()
 }
 
 
-# a client and its server are two files, and HAProxy wants some of its own
-
 choose_pairs()
 {
-    local limit most
-
-    ulimit -n "$(ulimit -Hn)"
-    limit=$(ulimit -n)
-    [ "$limit" != unlimited ] || limit=1000000
-
-    most=$(((limit - 300) / 2 - FIRST))
-    [ "$PAIRS" -le "$most" ] || PAIRS=$most
-    [ "$PAIRS" -gt 0 ] || die "a limit of $limit open files is too low"
+    most_clients $FIRST
+    [ "$PAIRS" -le "$MOST" ] || PAIRS=$MOST
 
     ADDRESSES=$((PAIRS + FIRST))
 

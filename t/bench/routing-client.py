@@ -24,7 +24,7 @@ def head_of(template, mailbox, cookie):
     return head.encode() + bytes(64)
 
 
-def read_answer(stream):
+def read_head(stream):
     status = stream.readline().decode()
     headers = collections.defaultdict(list)
 
@@ -37,6 +37,12 @@ def read_answer(stream):
 
     if not status.startswith("HTTP/1.1 200"):
         sys.exit("unexpected answer: %s %s" % (status.strip(), dict(headers)))
+
+    return headers
+
+
+def read_answer(stream):
+    headers = read_head(stream)
 
     if "content-length" in headers:
         stream.read(int(headers["content-length"][0]))

@@ -74,17 +74,6 @@ has_variant()
 }
 
 
-# for both sides: the name that clients use, and the servers', as Exchange has it
-
-make_certificate()
-{
-    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes \
-        -days 30 -subj /CN=mail.example.com \
-        -addext subjectAltName=DNS:mail.example.com \
-        -keyout "$RUN/tls.key" -out "$RUN/tls.crt" 2> "$RUN/openssl"
-}
-
-
 # three mailbox servers in one process, fast, with the headers of a real one
 
 backend_conf()
@@ -243,27 +232,13 @@ make_directory()
 {
     local csv=$RUN/csv
 
-    say "$MAILBOXES mailboxes: making the CSV files"
-    python3 "$HERE/../lib/gen-csv.py" --mailboxes "$MAILBOXES" \
-        --databases 60 --servers 3 \
-        --addresses 127.0.0.11,127.0.0.12,127.0.0.13 --out "$csv"
-    python3 -c 'import csv, sys
-for row in csv.DictReader(open(sys.argv[1], encoding="utf-8-sig")):
-    print(row["ExchangeGuid"])' "$csv/mailboxes.csv" \
-        | shuf -n "$((ASKED + UNSEEN))" > "$RUN/mailboxes"
+    make_csv "$MAILBOXES" 60 "$csv"
+    mailboxes_of "$csv" | shuf -n "$((ASKED + UNSEEN))" > "$RUN/mailboxes"
     head -n "$ASKED" "$RUN/mailboxes" > "$RUN/known"
     tail -n "+$((ASKED + 1))" "$RUN/mailboxes" > "$RUN/unseen-keys"
 
     say "$MAILBOXES mailboxes: import"
-    mkdir "$RUN/lmdb"
-    if [ -n "${TEST_NGINX_WORKER_USER:-}" ]; then
-        chown "root:$TEST_NGINX_WORKER_USER" "$RUN/lmdb"
-        chmod 2770 "$RUN/lmdb"
-    fi
-
-    "$MAPI_BUILD/mapi-directory" -d "$RUN/lmdb" import \
-        --servers "$csv/servers.csv" --databases "$csv/databases.csv" \
-        --mailboxes "$csv/mailboxes.csv"
+    import_csv "$csv" "$RUN/lmdb"
     rm -rf "$csv"
 }
 

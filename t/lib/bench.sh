@@ -152,6 +152,64 @@ CONF
 }
 
 
+# a client and its connection to a server are two open files of a proxy, and
+# HAProxy wants some of its own: sets MOST, how many clients there can be beside
+# the first ones
+
+most_clients()  # first ones
+{
+    local limit
+
+    ulimit -n "$(ulimit -Hn)"
+    limit=$(ulimit -n)
+    [ "$limit" != unlimited ] || limit=1000000
+
+    MOST=$(((limit - 300) / 2 - $1))
+    [ "$MOST" -gt 0 ] || die "a limit of $limit open files is too low"
+}
+
+
+# for both sides: the name that clients use, and the servers', as Exchange has it
+
+make_certificate()
+{
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes \
+        -days 30 -subj /CN=mail.example.com \
+        -addext subjectAltName=DNS:mail.example.com \
+        -keyout "$RUN/tls.key" -out "$RUN/tls.crt" 2> "$RUN/openssl"
+}
+
+
+make_csv()  # mailboxes, databases, folder
+{
+    say "$1 mailboxes: making the CSV files"
+    python3 "$HERE/../lib/gen-csv.py" --mailboxes "$1" --databases "$2" \
+        --servers 3 --addresses 127.0.0.11,127.0.0.12,127.0.0.13 --out "$3"
+}
+
+
+import_csv()  # folder of the CSV files, directory
+{
+    mkdir "$2"
+    if [ -n "${TEST_NGINX_WORKER_USER:-}" ]; then
+        chown "root:$TEST_NGINX_WORKER_USER" "$2"
+        chmod 2770 "$2"
+    fi
+
+    $ON_CORE "$MAPI_BUILD/mapi-directory" -d "$2" import \
+        --servers "$1/servers.csv" --databases "$1/databases.csv" \
+        --mailboxes "$1/mailboxes.csv"
+}
+
+
+mailboxes_of()  # folder of the CSV files
+{
+    python3 -c 'import csv, sys
+for row in csv.DictReader(open(sys.argv[1], encoding="utf-8-sig")):
+    print(row["ExchangeGuid"])' "$1/mailboxes.csv"
+}
+
+
 # start_nginx FOLDER CORE-PREFIX: sets MASTER
 
 start_nginx()
