@@ -30,6 +30,11 @@ def read_template():
     with open(os.environ["BENCH_TEMPLATE"], newline="") as f:
         template = f.read().replace("\n", "\r\n") + "\r\n"
 
+    more = int(os.environ.get("BENCH_HEADER", 0))
+    if more:
+        template = template.replace("\r\nHost:", "\r\nX-Token: %s\r\nHost:"
+                                    % ("x" * more))
+
     return re.sub(r" Mapi(Context|Sequence)=[^;]*;", "", template)
 
 

@@ -5,6 +5,7 @@
 #
 #   BENCH_POLLS      clients whose memory is measured (default 2000, or what the
 #                    limit of open files allows)
+#   BENCH_HEADER     bytes of one more header that clients send (default none)
 #   BENCH_ONLY       variants, of: stock mapi tls-stock tls-mapi (default all)
 
 set -euo pipefail
