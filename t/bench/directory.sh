@@ -26,14 +26,14 @@ DATABASES=600
 ROOM=1000
 
 
+# with the core's units as they are in the command
+
 compile()
 {
-    local core=$MAPI_ROOT/ngx_mapi_module/core
-
-    ${CC:-gcc} -std=gnu11 -O2 -Wall -I "$core" \
+    ${CC:-gcc} -std=gnu11 -O2 -Wall -Wextra \
+        -I "$MAPI_ROOT/ngx_mapi_module/core" \
         -o "$RUN/directory-cost" "$HERE/directory-cost.c" \
-        "$core"/mapi_directory*.c "$core"/mapi_{arena,core,guid,identity}.c \
-        "$core"/mapi_siphash.c -llmdb -lcrypto
+        "$MAPI_ROOT/build/$MAPI_FLAVOUR/core/o/core.a" -llmdb -lcrypto
 }
 
 
