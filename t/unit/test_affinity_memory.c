@@ -16,6 +16,7 @@
  */
 
 #define VALUES  100000
+#define RING    (57344 * 64)
 
 /* of a value with one mailbox, and of the longest one */
 #define SHORT       79
@@ -154,6 +155,10 @@ test_lengths(void **state)
     size_t                   len, plain;
     uint64_t                 n;
     unsigned                 there;
+    mapi_str_t               value;
+    unsigned char            buf[MAPI_AFFINITY_VALUE_MAX];
+    unsigned char           *p, *first, *end;
+    mapi_affinity_slot_t    *slot;
     mapi_affinity_memory_t  *m;
 
 #define len_of(n)    (8 + mix(n) % (MAPI_AFFINITY_VALUE_MAX - 7))
@@ -163,6 +168,8 @@ test_lengths(void **state)
     assert_non_null(m);
 
     there = 0;
+    first = NULL;
+    end = NULL;
 
     for (n = 0; n < VALUES; n++) {
 
@@ -174,6 +181,22 @@ test_lengths(void **state)
         remember(m, n, len, plain);
         assert_true(recall(m, n, len, plain));
 
+        value = value_of(buf, n, len);
+        slot = mapi_affinity_memory_recall(m, &upstream, &value);
+
+        /* nor is a note taken over from what stood there */
+
+        assert_int_equal(slot->mark, 0);
+        slot->mark = 1;
+
+        p = (unsigned char *) slot;
+
+        first = (first && first < p) ? first : p;
+
+        p += offsetof(mapi_affinity_slot_t, value) + len + plain;
+
+        end = (end > p) ? end : p;
+
         if (n >= 9000) {
             len = len_of(n - 9000) < 24 ? 24 : len_of(n - 9000);
             there += recall(m, n - 9000, len, plain_of(n - 9000));
@@ -181,6 +204,75 @@ test_lengths(void **state)
     }
 
     assert_true(there > (VALUES - 9000) * 0.99);
+
+    /* none ends behind the ring */
+
+    assert_true(end - first <= RING);
+
+    mapi_affinity_memory_destroy(m);
+}
+
+
+/*
+ * What was overwritten is not looked at: in the middle of a newer value there
+ * may be something that looks like it.
+ */
+
+#define FAKE      64                /* where it does: a unit of the ring */
+#define FAKE_LEN  32
+
+static void
+test_overwritten(void **state)
+{
+    size_t                   len;
+    uint64_t                 n;
+    unsigned                 there;
+    mapi_str_t               value;
+    unsigned char            asked[FAKE_LEN];
+    unsigned char            buf[MAPI_AFFINITY_VALUE_MAX];
+    unsigned char            plain[MAPI_AFFINITY_PLAIN_MAX] = { 0 };
+    mapi_affinity_slot_t     fake, *slot;
+    mapi_affinity_memory_t  *m;
+
+    m = mapi_affinity_memory_create();
+    assert_non_null(m);
+
+    memset(&fake, 0, sizeof(fake));
+    fake.len = FAKE_LEN;
+    fake.day = 1000;
+
+    value.len = 0;
+    there = 0;
+
+    for (n = 0; n < 10 * VALUES; n++) {
+
+        /* after twice around the ring another one */
+
+        if (n % (VALUES / 4) == 0) {
+            value = value_of(asked, n, FAKE_LEN);
+            mapi_affinity_memory_remember(m, &upstream, asked, FAKE_LEN, plain,
+                                          MAPI_AFFINITY_SALT, 0, 1);
+        }
+
+        len = MAPI_AFFINITY_VALUE_MAX - mix(n) % 60;
+        (void) value_of(buf, n, len);
+
+        memcpy(buf, (unsigned char *) &fake
+                    + (offsetof(mapi_affinity_slot_t, value) - FAKE), FAKE);
+        memcpy(buf + FAKE, asked, FAKE_LEN);
+
+        mapi_affinity_memory_remember(m, &upstream, buf, len, plain,
+                                      mix(n + 1) % sizeof(plain), 0, 1000);
+
+        slot = mapi_affinity_memory_recall(m, &upstream, &value);
+
+        if (slot) {
+            assert_int_equal(slot->day, 1);
+            there++;
+        }
+    }
+
+    assert_true(there > VALUES);
 
     mapi_affinity_memory_destroy(m);
 }
@@ -266,6 +358,7 @@ main(void)
     const struct CMUnitTest  tests[] = {
         cmocka_unit_test(test_latest),
         cmocka_unit_test(test_lengths),
+        cmocka_unit_test(test_overwritten),
         cmocka_unit_test(test_alike),
         cmocka_unit_test(test_strangers),
     };
