@@ -45,6 +45,9 @@ typedef struct {
 
 _Static_assert(sizeof(mapi_affinity_map_t) % MAPI_PAGES_LARGE == 0,
                "whole pages");
+_Static_assert(MAPI_AFFINITY_VALUE_MAX <= UINT8_MAX
+               && MAPI_AFFINITY_PLAIN_MAX <= UINT8_MAX,
+               "lengths are of one byte");
 
 
 struct mapi_affinity_memory_s {
