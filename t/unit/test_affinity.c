@@ -780,7 +780,7 @@ test_remembered(void **state)
         assert_int_equal(b.n, 0);
     }
 
-    /* the last sign chooses the place, any other only differs */
+    /* the last eight signs choose the place, any other only differs */
 
     for (i = 0; i < value.len; i++) {
         value.data[i] ^= 1;

@@ -675,11 +675,9 @@ test_databases(void **state)
         unit_write(path, write_many, &m);
         recalled = 0;
 
-        /* at first there is more room once, and all are forgotten for it */
+        for (i = 0; i < 2 * m.n; i++) {
 
-        for (i = 0; i < 3 * m.n; i++) {
-
-            if (i == 2 * m.n) {
+            if (i == m.n) {
                 recalled = 0;
             }
 
