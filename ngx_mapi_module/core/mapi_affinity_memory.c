@@ -162,8 +162,7 @@ mapi_affinity_next(mapi_affinity_memory_t *m, const mapi_affinity_line_t *line,
 
         place = entry >> MAPI_AFFINITY_TAG;
 
-        if ((uint16_t) entry == tag && mapi_affinity_is_there(m, place))
-        {
+        if ((uint16_t) entry == tag && mapi_affinity_is_there(m, place)) {
             return mapi_affinity_at(m, place);
         }
     }

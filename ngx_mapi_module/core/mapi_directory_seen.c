@@ -242,7 +242,7 @@ mapi_seen_push(mapi_directory_seen_t *s, mapi_seen_line_t *line, unsigned way)
     hash = mapi_seen_hash(&line->asked[way]);
     to = mapi_seen_line(s, hash << s->bits);
 
-    if (mapi_seen_line(s, hash) != line || to == line) {
+    if (mapi_seen_line(s, hash) != line) {
         return MAPI_DECLINED;
     }
 

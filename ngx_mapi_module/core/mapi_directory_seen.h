@@ -14,7 +14,7 @@
 /*
  * The mailboxes that a process was asked for lately, for mapi_directory alone:
  * two in a line of the processor's cache.  It begins with 2 MB of lines, one
- * large page, and takes four times as many when they fill up, to 16 MB.
+ * large page, and takes more when they fill up, 8 and then 16 MB.
  */
 
 #define MAPI_SEEN_WAYS       2
