@@ -26,7 +26,7 @@
 #define MAPI_AFFINITY_LINES    (1 << MAPI_AFFINITY_BITS)
 #define MAPI_AFFINITY_ENTRIES_OF_LINE  8
 
-#define MAPI_AFFINITY_TAG      16              /* bits of an entry: the rest
+#define MAPI_AFFINITY_TAG_BITS 16              /* of an entry: the other ones
                                                   last for decades */
 
 #define MAPI_AFFINITY_NAMES    255     /* upstreams whose values are kept */
@@ -122,7 +122,8 @@ mapi_affinity_line(mapi_affinity_memory_t *m, uint64_t hash)
 static inline uint16_t
 mapi_affinity_tag(uint64_t hash)
 {
-    return (uint16_t) (hash >> (64 - MAPI_AFFINITY_BITS - MAPI_AFFINITY_TAG));
+    return (uint16_t) (hash >> (64 - MAPI_AFFINITY_BITS
+                                - MAPI_AFFINITY_TAG_BITS));
 }
 
 
@@ -160,7 +161,7 @@ mapi_affinity_next(mapi_affinity_memory_t *m, const mapi_affinity_line_t *line,
             return NULL;
         }
 
-        place = entry >> MAPI_AFFINITY_TAG;
+        place = entry >> MAPI_AFFINITY_TAG_BITS;
 
         if ((uint16_t) entry == tag && mapi_affinity_is_there(m, place)) {
             return mapi_affinity_at(m, place);
@@ -232,7 +233,7 @@ mapi_affinity_make_room(mapi_affinity_memory_t *m, size_t size)
 }
 
 
-/* an entry that leads to something: a free one, or that of the oldest value */
+/* what leads to the place takes a free entry, or that of the oldest value */
 static void
 mapi_affinity_enter(mapi_affinity_memory_t *m, uint64_t hash, uint64_t place)
 {
@@ -251,7 +252,7 @@ mapi_affinity_enter(mapi_affinity_memory_t *m, uint64_t hash, uint64_t place)
         }
     }
 
-    *oldest = place << MAPI_AFFINITY_TAG | mapi_affinity_tag(hash);
+    *oldest = place << MAPI_AFFINITY_TAG_BITS | mapi_affinity_tag(hash);
 }
 
 

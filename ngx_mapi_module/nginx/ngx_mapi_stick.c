@@ -17,6 +17,8 @@ static ngx_int_t ngx_mapi_affinity_open(ngx_http_request_t *r,
     ngx_mapi_ctx_t *ctx, mapi_affinity_t *affinity);
 static ngx_int_t ngx_mapi_affinity_entry_server(ngx_mapi_ctx_t *ctx,
     mapi_affinity_t *affinity, const mapi_affinity_entry_t *entry);
+static mapi_affinity_keys_t *ngx_mapi_affinity_ahead(ngx_http_request_t *r,
+    ngx_mapi_ctx_t *ctx, mapi_str_t *value);
 static mapi_affinity_keys_t *ngx_mapi_affinity_keys(ngx_http_request_t *r);
 static ngx_uint_t ngx_mapi_affinity_wanted(ngx_http_request_t *r,
     ngx_mapi_ctx_t *ctx);
@@ -30,22 +32,36 @@ static ngx_int_t ngx_mapi_affinity_random_key(ngx_conf_t *cf,
 
 /* where a directory knows most mailboxes, their cookies are hardly ever read */
 
-void
-ngx_mapi_affinity_warm(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
+static mapi_affinity_keys_t *
+ngx_mapi_affinity_ahead(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
+    mapi_str_t *value)
 {
-    mapi_str_t             value;
     ngx_mapi_main_conf_t  *mmcf;
 
     mmcf = ngx_http_get_module_main_conf(r, ngx_mapi_module);
 
-    if (mmcf->affinity == NULL || mmcf->directory) {
-        return;
+    if (mmcf->directory || ctx->cookie.len == 0) {
+        return NULL;
     }
 
-    value.len = ctx->cookie.len;
-    value.data = ctx->cookie.data;
+    value->len = ctx->cookie.len;
+    value->data = ctx->cookie.data;
 
-    mapi_affinity_warm(mmcf->affinity, &value);
+    return mmcf->affinity;
+}
+
+
+void
+ngx_mapi_affinity_warm(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
+{
+    mapi_str_t             value;
+    mapi_affinity_keys_t  *keys;
+
+    keys = ngx_mapi_affinity_ahead(r, ctx, &value);
+
+    if (keys) {
+        mapi_affinity_warm(keys, &value);
+    }
 }
 
 
@@ -53,18 +69,13 @@ void
 ngx_mapi_affinity_warm_again(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx)
 {
     mapi_str_t             value;
-    ngx_mapi_main_conf_t  *mmcf;
+    mapi_affinity_keys_t  *keys;
 
-    mmcf = ngx_http_get_module_main_conf(r, ngx_mapi_module);
+    keys = ngx_mapi_affinity_ahead(r, ctx, &value);
 
-    if (mmcf->affinity == NULL || mmcf->directory || ctx->cookie.len == 0) {
-        return;
+    if (keys) {
+        mapi_affinity_warm_again(keys, &value);
     }
-
-    value.len = ctx->cookie.len;
-    value.data = ctx->cookie.data;
-
-    mapi_affinity_warm_again(mmcf->affinity, &value);
 }
 
 

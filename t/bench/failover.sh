@@ -86,8 +86,7 @@ nginx_variant()
     local modules= http= upstream='hash $arg_MailboxId consistent;' location=
 
     if [ "$1" = mapi ]; then
-        modules=$(printf '%s\n' "$MAPI_MODULES" | grep -v mailbox_module \
-                  || true)
+        modules=$(front_modules)
         http="mapi_directory $RUN/lmdb;
     mapi_zone mapi 1m;"
         upstream="mapi;
@@ -100,17 +99,9 @@ nginx_variant()
     cat << CONF
     log_format tries '\$msec \$request_time \$upstream_addr';
     $http
-
-    upstream mailbox {
-        $upstream
-        server 127.0.0.11:$BACKEND;
-        server 127.0.0.12:$BACKEND;
-        server 127.0.0.13:$BACKEND;
-        keepalive 256;
-        keepalive_requests 1000000000;
-    }
-
 CONF
+
+    mailbox_conf "$upstream" "$BACKEND"
 
     front_conf "$(port_of "$1")" mailbox \
         "$location access_log $RUN/$1/access.log tries;"

@@ -115,8 +115,7 @@ nginx_variant()  # variant, servers
     local modules= pin=
 
     if [ "$1" = pin ]; then
-        modules=$(printf '%s\n' "$MAPI_MODULES" | grep -v mailbox_module \
-                  || true)
+        modules=$(front_modules)
         pin="mapi_pin on;"
     fi
 

@@ -84,8 +84,7 @@ front_of()  # variant
 
     case $1 in
         *mapi)
-            modules=$(printf '%s\n' "$MAPI_MODULES" \
-                      | grep -v mailbox_module || true)
+            modules=$(front_modules)
             http="mapi_directory $RUN/lmdb;
     mapi_zone mapi 64m;
     mapi_log $RUN/$1/rows;"
@@ -97,19 +96,10 @@ front_of()  # variant
 
     nginx_conf "$modules" "$RUN/$1" $((3 * CLIENTS + 100))
 
+    echo "    $http"
+    mailbox_conf "$upstream" "$port"
+
     cat << CONF
-    $http
-
-    upstream mailbox {
-        $upstream
-        server 127.0.0.11:$port;
-        server 127.0.0.12:$port;
-        server 127.0.0.13:$port;
-        keepalive 256;
-        keepalive_requests 100000;
-        keepalive_timeout 110s;
-    }
-
     server {
         listen 127.0.0.1:$(port_of "$1")${tls:+ ssl};
         server_name mail.example.com;

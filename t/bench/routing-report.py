@@ -110,11 +110,13 @@ def main():
 
     print("%d requests. Instructions are those outside the kernel." % total)
 
-    print("x stock nginx:  %-24s with a hash by mailbox" % "round robin")
+    wanted = [variant for variant in TARGETS if variant in ratios]
 
-    for variant, target in TARGETS.items():
-        if variant in ratios:
-            report_target(variant, target, ratios)
+    if wanted:
+        print("x stock nginx:  %-24s with a hash by mailbox" % "round robin")
+
+    for variant in wanted:
+        report_target(variant, TARGETS[variant], ratios)
 
     if "log" in cpu and "access" in cpu and "headers" in cpu:
         report_log(cpu)

@@ -176,27 +176,15 @@ proxy_conf()  # variant, port, folder
 
     case $kind in
         directory|unseen|cookie|headers|zone|everything|access|log)
-            modules=$(printf '%s\n' "$MAPI_MODULES" \
-                      | grep -v mailbox_module || true)
+            modules=$(front_modules)
             upstream="mapi;"
             location="mapi on; $lines" ;;
     esac
 
     nginx_conf "$modules" "$3"
 
-    cat << CONF
-    $http
-
-    upstream mailbox {
-        $upstream
-        server 127.0.0.11:$port;
-        server 127.0.0.12:$port;
-        server 127.0.0.13:$port;
-        keepalive 256;
-        keepalive_requests 1000000000;
-    }
-
-CONF
+    echo "    $http"
+    mailbox_conf "$upstream" "$port"
 
     front_conf "$2" mailbox "$location" "$buffering" "$tls"
     echo "}"

@@ -94,8 +94,7 @@ CONF
 
 proxy_conf()
 {
-    nginx_conf "$(printf '%s\n' "$MAPI_MODULES" | grep -v mailbox_module \
-                  || true)" "$RUN/mapi" \
+    nginx_conf "$(front_modules)" "$RUN/mapi" \
         | sed 's/^worker_processes.*/worker_processes 2;/;
                s/^\(error_log.*\) warn;/\1 notice;/'
 

@@ -60,6 +60,33 @@ print(*[x.getsockname()[1] for x in s])' "$1"
 }
 
 
+# the lines that load what a front end needs, and not the emulator
+
+front_modules()
+{
+    printf '%s\n' "$MAPI_MODULES" | grep -v mailbox_module || true
+}
+
+
+# an upstream block "mailbox" of three servers, with more lines in front
+
+mailbox_conf()  # lines, port
+{
+    cat << CONF
+    upstream mailbox {
+        $1
+        server 127.0.0.11:$2;
+        server 127.0.0.12:$2;
+        server 127.0.0.13:$2;
+        keepalive 256;
+        keepalive_requests 1000000000;
+        keepalive_timeout 110s;
+    }
+
+CONF
+}
+
+
 nginx_conf()  # modules, folder, connections
 {
     cat << CONF
