@@ -369,6 +369,10 @@ ngx_mapi_init(ngx_conf_t *cf)
         return NGX_ERROR;
     }
 
+    /* in front of the watch, which counts only what goes out */
+
+    ngx_mapi_finish_init();
+
     return ngx_mapi_annotate_init(cf);
 }
 

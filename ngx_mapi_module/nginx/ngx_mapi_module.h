@@ -405,6 +405,9 @@ typedef struct {
     unsigned                   observe:1;
     unsigned                   refused:1;      /* answered by us */
 
+    /* finish */
+    unsigned                   finished:1;     /* its end has been written */
+
     /* locate */
     unsigned                   usable:1;       /* there is a directory */
     unsigned                   offline:1;      /* this node, for its page */
@@ -816,6 +819,9 @@ ngx_uint_t ngx_mapi_record_wanted(ngx_http_request_t *r,
 void ngx_mapi_log_note(ngx_http_request_t *r, ngx_mapi_watch_t *watch);
 ngx_int_t ngx_mapi_log_request(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     ngx_mapi_log_folder_t *folder);
+
+/* finish: the end of an answer leaves with its last bytes */
+void ngx_mapi_finish_init(void);
 
 /* watch: moments and codes, see ngx_mapi_watch.h */
 ngx_int_t ngx_mapi_watch_init(ngx_conf_t *cf);
