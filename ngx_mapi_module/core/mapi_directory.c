@@ -626,6 +626,13 @@ mapi_directory_remember(mapi_directory_t *d, const mapi_guid_t *guid,
 }
 
 
+int
+mapi_directory_read_ahead(mapi_directory_t *d, uint64_t offset, size_t len)
+{
+    return d->env ? mapi_directory_env_ahead(d->env, offset, len) : MAPI_ERROR;
+}
+
+
 void
 mapi_directory_warm(mapi_directory_t *d, const mapi_identity_t *id)
 {

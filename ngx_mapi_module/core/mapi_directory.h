@@ -108,6 +108,14 @@ int mapi_directory_mailbox(mapi_directory_t *d, const mapi_identity_t *id,
     mapi_mailbox_t *mailbox);
 
 /*
+ * Asks the kernel to have so many bytes of the file in memory, from offset on,
+ * and does not wait for them.  Kernels take no more than 128 KB for granted.
+ * MAPI_OK, MAPI_DECLINED if the file ends before offset, MAPI_ERROR.
+ */
+int mapi_directory_read_ahead(mapi_directory_t *d, uint64_t offset,
+    size_t len);
+
+/*
  * Asks ahead for what mapi_directory_mailbox() will read of a GUID, so that
  * it need not wait for it: first, then after some other work again, then
  * after some more the lookup, for which smtp tells whether the address will

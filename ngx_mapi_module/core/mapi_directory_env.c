@@ -345,6 +345,25 @@ mapi_directory_env_check(mapi_directory_env_t *e, char *text)
 }
 
 
+int
+mapi_directory_env_ahead(mapi_directory_env_t *e, uint64_t offset, size_t len)
+{
+    int          fd;
+    struct stat  st;
+
+    if (mdb_env_get_fd(e->env, &fd) != 0 || fstat(fd, &st) != 0) {
+        return MAPI_ERROR;
+    }
+
+    if (offset >= (uint64_t) st.st_size) {
+        return MAPI_DECLINED;
+    }
+
+    return posix_fadvise(fd, (off_t) offset, (off_t) len,
+                         POSIX_FADV_WILLNEED) == 0 ? MAPI_OK : MAPI_ERROR;
+}
+
+
 static int
 mapi_directory_env_record(mapi_directory_env_t *e, char *text)
 {

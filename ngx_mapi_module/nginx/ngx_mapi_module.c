@@ -404,7 +404,13 @@ ngx_mapi_init_process(ngx_cycle_t *cycle)
         return NGX_ERROR;
     }
 
-    return ngx_mapi_locate_init_process(cycle);
+    if (ngx_mapi_locate_init_process(cycle) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    ngx_mapi_ahead_init_process(cycle);
+
+    return NGX_OK;
 }
 
 
