@@ -8,6 +8,7 @@ use Test::More;
 use MapiRig;
 use MapiRoad;
 
+use IO::Compress::Gzip qw( gzip );
 use Socket qw( IPPROTO_TCP SOL_SOCKET SO_RCVBUF inet_aton pack_sockaddr_in );
 use Time::HiRes qw( sleep );
 
@@ -184,7 +185,7 @@ front_end();
 
 # a client that reads nothing: what no socket takes stays with nginx
 
-sub blocked
+sub small_client
 {
     my ($slow) = @_;
     my $socket = IO::Socket::INET->new(Proto => 'tcp');
@@ -193,7 +194,14 @@ sub blocked
     $socket->connect(pack_sockaddr_in($slow, inet_aton('127.0.0.1')))
         or die "connect: $!";
 
-    my $client = MapiRoad::End->new($socket);
+    return MapiRoad::End->new($socket);
+}
+
+
+sub blocked
+{
+    my ($slow) = @_;
+    my $client = small_client($slow);
     my $peer = begin($client);
 
     $peer->send($head);
@@ -225,23 +233,33 @@ sub blocked
     is($client->read_answer->{body}, 'next', '... with the next answer');
     $_->close for $client, $peer;
 
-    # nginx goes on reading as long as the client has not got the rest
+    # nginx goes on reading as long as the client has not got the rest, and
+    # would keep the connection after each end that it reads
 
-    ($client, $peer) = blocked($slow);
-    $peer->send(chunk('more') . $end);
-    sleep 0.2;
-    is($client->read_answer->{body}, "${many}last",
-       'what a server says behind its end is dropped');
+    for my $more ([ chunk('more') . $end ],
+                  [ chunk('more') . chunk('and more'), $end ])
+    {
+        ($client, $peer) = blocked($slow);
 
-    $client->send(post($mailbox));
-    my $other = $server->accept(10);
-    ok($other, '... and nobody else gets its connection') or $other = $peer;
-    $other->read_request;
-    $other->send($head . chunk('next') . $end);
-    is($client->read_answer->{body}, 'next',
-       '... and the next answer is that of the next request');
+        for (@$more) {
+            $peer->send($_);
+            sleep 0.2;
+        }
 
-    $_->close for $client, $peer, $other;
+        is($client->read_answer->{body}, "${many}last",
+           'what a server says behind its end is dropped');
+
+        $client->send(post($mailbox));
+        my $other = $server->accept(10);
+        ok($other, '... and nobody else gets its connection')
+            or $other = $peer;
+        $other->read_request;
+        $other->send($head . chunk('next') . $end);
+        is($client->read_answer->{body}, 'next',
+           '... and the next answer is that of the next request');
+
+        $_->close for $client, $peer, $other;
+    }
 }
 
 
@@ -258,6 +276,71 @@ front_end(location => 'addition_types *; add_after_body /after;',
     my $answer = $client->read_answer;
     is($answer->{body}, "${meta}and after", 'add_after_body stands at the end');
     ok($answer->{complete}, '... and the end behind it');
+    $_->close for $client, $peer;
+}
+
+# the copy filter passes on copies, one by one: none of them is the last
+
+front_end(http => 'charset_map koi8-r windows-1251 { C1 E0; }',
+          location => 'charset windows-1251; source_charset koi8-r;
+                       charset_types *;');
+
+{
+    my $client = connect_to($port);
+    my $peer = begin($client);
+
+    $peer->send($head . chunk($meta) . chunk("payload \xc1") . $end);
+    my $answer = $client->read_answer;
+    is($answer->{body}, "${meta}payload \xe0",
+       'what is translated between character sets arrives whole');
+    ok($answer->{complete}, '... and ends');
+    is(begin($client, $peer), $peer, '... and the connection serves on');
+    $_->close for $client, $peer;
+}
+
+# gunzip may write its last bytes when nginx has let the server go already:
+# the last byte of these 4k pages has been unpacked, and there is no page left
+# for the end
+
+{
+    my $slow = free_port();
+    my $many = 'a' x 409600;
+
+    gzip(\$many => \my $packed) or die 'gzip';
+
+    front_end(server => "listen 127.0.0.1:$slow sndbuf=4k;
+                         location = /after { return 200 'and after'; }",
+              location => 'gunzip on; gunzip_buffers 2 4k;
+                           addition_types *; add_after_body /after;');
+
+    # how much the sockets take decides whether it comes to that
+
+    for (1 .. 4) {
+        my $client = small_client($slow);
+        my $peer = begin($client);
+
+        $peer->send($head =~ s/\r\n\r\n/\r\nContent-Encoding: gzip\r\n\r\n/r
+                    . chunk($packed) . $end);
+        sleep 0.3;
+        my $answer = $client->read_answer;
+        ok($answer->{complete} && $answer->{body} eq "${many}and after",
+           'an end that comes when the server has been let go is sent');
+        $_->close for $client, $peer;
+    }
+}
+
+# trailers of our own know what is known when nginx has let the server go
+
+front_end(location => 'add_trailer X-Time $upstream_response_time;');
+
+{
+    my $client = connect_to($port);
+    my $peer = begin($client);
+
+    $peer->send($head . chunk($meta) . $end);
+    like(rest($client, qr/\r\n0\r\n.*?\r\n\r\n/s),
+         qr/\r\n0\r\nX-Time: [\d.]+\r\n\r\n\z/,
+         'the trailers of add_trailer know how long it took');
     $_->close for $client, $peer;
 }
 
@@ -278,15 +361,19 @@ if ($major * 1000 + $minor >= 27002) {
     $_->close for $client, $peer;
 }
 
-front_end(mapi => 'observe', upstream => '%SERVERS%keepalive 4;');
+front_end(mapi => 'observe', upstream => '%SERVERS%keepalive 4;',
+          location => 'proxy_buffering off;');
 
 {
     my $client = connect_to($port);
     my $peer = begin($client);
 
+    my $before = segments($client);
+
     $peer->send($head . chunk($meta) . chunk('payload') . $end);
     is($client->read_answer->{body}, "${meta}payload",
        'an observed answer is left as it is');
+    is(segments($client) - $before, 2, '... and its end comes alone');
     $_->close for $client, $peer;
 }
 

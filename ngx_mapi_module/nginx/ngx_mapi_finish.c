@@ -17,7 +17,8 @@
 
 static ngx_int_t ngx_mapi_finish_body_filter(ngx_http_request_t *r,
     ngx_chain_t *in);
-static ngx_int_t ngx_mapi_finish_again(ngx_http_request_t *r, ngx_chain_t *in);
+static ngx_int_t ngx_mapi_finish_again(ngx_http_request_t *r,
+    ngx_mapi_ctx_t *ctx, ngx_chain_t *in);
 
 
 static ngx_http_output_body_filter_pt  ngx_http_next_body_filter;
@@ -32,15 +33,15 @@ ngx_mapi_finish_init(void)
 
 
 /*
- * The upstream's length is 0 once the server's own end has been read: whatever
- * comes now are its last bytes, then nginx's end.  With trailers there is still
- * something to be said between them.
+ * The upstream's length is 0 once the server's own end has been read: what it
+ * hands out now are its last bytes, and nginx's end comes after them.  Trailers
+ * stand between the two, and may tell what is not known yet.
  */
 
 static ngx_int_t
 ngx_mapi_finish_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
 {
-    ngx_chain_t          *last;
+    ngx_chain_t          *cl, *last;
     ngx_mapi_ctx_t       *ctx;
     ngx_http_upstream_t  *u;
 
@@ -52,6 +53,7 @@ ngx_mapi_finish_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
         || u->length != 0
         || u->buffering
         || u->conf->pass_trailers
+        || r->expect_trailers
         || r != r->main)
     {
         return ngx_http_next_body_filter(r, in);
@@ -64,14 +66,19 @@ ngx_mapi_finish_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
     }
 
     if (ctx->finished) {
-        return ngx_mapi_finish_again(r, in);
+        return ngx_mapi_finish_again(r, ctx, in);
     }
 
+    /*
+     * Filters in front may pass on copies, and not all at once (the copy
+     * filter, if charset wants to write into them): the last is none of them.
+     * Once nginx has let the server go there is nothing, and this is its end.
+     */
+
+    for (cl = u->out_bufs; cl && cl->next; cl = cl->next) { /* void */ }
     for (last = in; last->next; last = last->next) { /* void */ }
 
-    /* without a cleanup nginx has let the server go, and this is its end */
-
-    if (u->cleanup && ngx_buf_in_memory(last->buf)) {
+    if (cl && cl->buf == last->buf) {
         last->buf->last_buf = 1;
         ctx->finished = 1;
     }
@@ -87,15 +94,21 @@ ngx_mapi_finish_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
  */
 
 static ngx_int_t
-ngx_mapi_finish_again(ngx_http_request_t *r, ngx_chain_t *in)
+ngx_mapi_finish_again(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
+    ngx_chain_t *in)
 {
     ngx_chain_t          *cl;
     ngx_http_upstream_t  *u;
 
     u = r->upstream;
 
-    if (ngx_buf_special(in->buf) && (u->cleanup || !in->buf->last_buf)) {
-        return ngx_http_next_body_filter(r, in);
+    if (ngx_buf_special(in->buf)) {
+
+        if (u->cleanup || ctx->ended || !in->buf->last_buf) {
+            return ngx_http_next_body_filter(r, in);
+        }
+
+        ctx->ended = 1;
     }
 
     for (cl = in; cl; cl = cl->next) {
@@ -103,6 +116,7 @@ ngx_mapi_finish_again(ngx_http_request_t *r, ngx_chain_t *in)
         if (ngx_buf_size(cl->buf)) {
             cl->buf->pos = cl->buf->last;
             u->keepalive = 0;
+            u->headers_in.connection_close = 1;
         }
     }
 

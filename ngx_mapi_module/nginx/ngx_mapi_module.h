@@ -407,6 +407,7 @@ typedef struct {
 
     /* finish */
     unsigned                   finished:1;     /* its end has been written */
+    unsigned                   ended:1;        /* nginx's has been dropped */
 
     /* locate */
     unsigned                   usable:1;       /* there is a directory */

@@ -102,7 +102,7 @@ choose_arguments()
             --with-http_ssl_module --with-http_v2_module
             --with-http_realip_module --with-http_stub_status_module
             --with-http_auth_request_module --with-http_sub_module
-            --with-http_addition_module
+            --with-http_addition_module --with-http_gunzip_module
             --with-cc="$CC"
             --with-cc-opt="${NGX_SANITIZE:--O1 -g}"
             --with-ld-opt="$LDOPT"
