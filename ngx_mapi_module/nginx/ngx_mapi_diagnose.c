@@ -130,7 +130,7 @@ ngx_mapi_diagnose(ngx_http_request_t *r, ngx_mapi_ctx_t *ctx,
     }
 
     /*
-     * The protocol's own answer to "return-client-request-id: true".  Exchange's
+     * The protocol's own answer to "return-client-request-id: true": Exchange's
      * front ends give it themselves.
      */
 

@@ -15,6 +15,7 @@
 #                    tls-directory tls-cookie tls-everything tls-haproxy
 #                    (default all but access and log, which log.sh measures)
 #   BENCH_INSTRUCTIONS=no   does not count instructions
+#   BENCH_ANSWERS=length    answers have a Content-Length, and no chunks
 #   BENCH_KEEP       a folder that gets the files of callgrind and perf
 
 set -euo pipefail
@@ -74,6 +75,37 @@ has_variant()
 }
 
 
+# what a server's location says: an answer in two chunks and their end, at once,
+# as servers were seen to answer all but PING; or in one piece
+
+answer_conf()
+{
+    local meta payload
+
+    meta="PROCESSING\r\nDONE\r\nX-ElapsedTime: 5\r\nX-StartTime: Mon, 02 Mar 2026 10:11:12 GMT\r\n\r\n"
+    payload=0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
+
+    if [ "${BENCH_ANSWERS:-chunks}" = length ]; then
+        echo "location / { return 200 \"$meta$payload\"; }"
+        return
+    fi
+
+    cat << CONF
+        addition_types *;
+
+        location / {
+            add_after_body /payload;
+            return 200 "$meta";
+        }
+
+        location = /payload {
+            internal;
+            return 200 "$payload";
+        }
+CONF
+}
+
+
 # three mailbox servers in one process, fast, with the headers of a real one
 
 backend_conf()
@@ -111,7 +143,8 @@ backend_conf()
         add_header X-DiagInfo \$name;
         add_header request-id 3fae9a43-5f26-4b7f-9fb2-1a5eb8d1f4ca;
         add_header Set-Cookie "MapiSequence=32-n0Jv3g==; path=/mapi/emsmdb; secure; HttpOnly";
-        return 200 "PROCESSING\r\nDONE\r\nX-ElapsedTime: 5\r\nX-StartTime: Mon, 02 Mar 2026 10:11:12 GMT\r\n\r\n0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+$(answer_conf)
     }
 }
 CONF
