@@ -1,5 +1,5 @@
-# After a reboot the directory is on the disk alone: a worker has the kernel
-# read it, before anybody asks for a mailbox.
+# After a reboot the directory is on the disk alone: a worker reads it, before
+# anybody asks for a mailbox.
 
 use strict;
 use warnings;

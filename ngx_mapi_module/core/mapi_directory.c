@@ -627,9 +627,9 @@ mapi_directory_remember(mapi_directory_t *d, const mapi_guid_t *guid,
 
 
 int
-mapi_directory_read_ahead(mapi_directory_t *d, uint64_t offset, size_t len)
+mapi_directory_file(mapi_directory_t *d)
 {
-    return d->env ? mapi_directory_env_ahead(d->env, offset, len) : MAPI_ERROR;
+    return d->env ? mapi_directory_env_file(d->env) : -1;
 }
 
 

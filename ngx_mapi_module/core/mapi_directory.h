@@ -108,12 +108,10 @@ int mapi_directory_mailbox(mapi_directory_t *d, const mapi_identity_t *id,
     mapi_mailbox_t *mailbox);
 
 /*
- * Asks the kernel to have so many bytes of the file in memory, from offset on,
- * and does not wait for them.  Kernels take no more than 128 KB for granted.
- * MAPI_OK, MAPI_DECLINED if the file ends before offset, MAPI_ERROR.
+ * A descriptor of the file that is open now, which the caller closes; -1 if
+ * there is none.
  */
-int mapi_directory_read_ahead(mapi_directory_t *d, uint64_t offset,
-    size_t len);
+int mapi_directory_file(mapi_directory_t *d);
 
 /*
  * Asks ahead for what mapi_directory_mailbox() will read of a GUID, so that

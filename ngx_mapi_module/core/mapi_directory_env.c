@@ -346,21 +346,15 @@ mapi_directory_env_check(mapi_directory_env_t *e, char *text)
 
 
 int
-mapi_directory_env_ahead(mapi_directory_env_t *e, uint64_t offset, size_t len)
+mapi_directory_env_file(mapi_directory_env_t *e)
 {
-    int          fd;
-    struct stat  st;
+    int  fd;
 
-    if (mdb_env_get_fd(e->env, &fd) != 0 || fstat(fd, &st) != 0) {
-        return MAPI_ERROR;
+    if (mdb_env_get_fd(e->env, &fd) != 0) {
+        return -1;
     }
 
-    if (offset >= (uint64_t) st.st_size) {
-        return MAPI_DECLINED;
-    }
-
-    return posix_fadvise(fd, (off_t) offset, (off_t) len,
-                         POSIX_FADV_WILLNEED) == 0 ? MAPI_OK : MAPI_ERROR;
+    return fcntl(fd, F_DUPFD_CLOEXEC, 0);
 }
 
 

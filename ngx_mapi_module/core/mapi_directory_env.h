@@ -70,12 +70,8 @@ void mapi_directory_env_forget(void);
 /* is the open file still as long as its contents?  MAPI_OK, MAPI_ERROR */
 int mapi_directory_env_check(mapi_directory_env_t *env, char *text);
 
-/*
- * Asks the kernel for the file's bytes from offset on, and does not wait for
- * them.  MAPI_OK, MAPI_DECLINED if the file ends before offset, MAPI_ERROR.
- */
-int mapi_directory_env_ahead(mapi_directory_env_t *env, uint64_t offset,
-    size_t len);
+/* a descriptor of the file, which the caller closes, or -1 */
+int mapi_directory_env_file(mapi_directory_env_t *env);
 
 /* a read transaction, reset; NULL on failure */
 MDB_txn *mapi_directory_env_txn(mapi_directory_env_t *env, char *text);

@@ -6,39 +6,45 @@
 
 #include "ngx_mapi_module.h"
 
+#include <pthread.h>
+
 
 /*
  * After a reboot the directory is on the disk alone, and whoever looks a
  * mailbox up first waits there for its pages, with all other requests of the
- * worker.  So one worker asks the kernel for the whole file, a little at a
- * time: asking takes microseconds, and nobody waits for what is asked for.
+ * worker.  So one worker reads the whole file, for the kernel to keep, in a
+ * thread: posix_fadvise() would wait, too, while the disk is busy, and leave
+ * pages out.  The thread has a descriptor of its own, shares nothing with
+ * nginx and ends with its work, or with the process.
  */
 
-/* in one step, of which there are so many in a turn: 100 MB/s */
+/* a pause after each: at most 100 MB/s */
 #define NGX_MAPI_AHEAD_STEP   (128 * 1024)
-#define NGX_MAPI_AHEAD_STEPS  8
-#define NGX_MAPI_AHEAD_PAUSE  10
+#define NGX_MAPI_AHEAD_PAUSE  1250000    /* nanoseconds */
 
 
 typedef struct {
-    ngx_event_t       event;
-    ngx_connection_t  dummy;     /* for nginx's debug log */
-    uint64_t          offset;
-    uint64_t          limit;
+    int      fd;
+    off_t    limit;
+    u_char   buffer[NGX_MAPI_AHEAD_STEP];    /* of no use to anybody */
 } ngx_mapi_ahead_t;
 
 
-static void ngx_mapi_ahead_turn(ngx_event_t *ev);
+static void *ngx_mapi_ahead_read(void *data);
 
 
+/* of the one thread: a process starts none twice */
 static ngx_mapi_ahead_t  ngx_mapi_ahead;
 
 
 void
 ngx_mapi_ahead_init_process(ngx_cycle_t *cycle)
 {
+    int                    err;
     long                   pages;
-    ngx_mapi_ahead_t      *ahead;
+    sigset_t               all, before;
+    pthread_t              thread;
+    pthread_attr_t         attr;
     ngx_mapi_main_conf_t  *mmcf;
 
     mmcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_mapi_module);
@@ -50,56 +56,67 @@ ngx_mapi_ahead_init_process(ngx_cycle_t *cycle)
         return;
     }
 
-    ahead = &ngx_mapi_ahead;
-    ngx_memzero(ahead, sizeof(ngx_mapi_ahead_t));
-
     /* more than half of the machine's memory would push out what is there */
 
     pages = sysconf(_SC_PHYS_PAGES);
 
-    if (pages <= 0) {
+    ngx_mapi_ahead.limit = (off_t) pages / 2 * ngx_pagesize;
+    ngx_mapi_ahead.fd = mapi_directory_file(mmcf->directory);
+
+    if (ngx_mapi_ahead.fd == -1) {
         return;
     }
 
-    ahead->limit = (uint64_t) pages * ngx_pagesize / 2;
+    /* signals are for nginx's own thread, which they have to wake */
 
-    ahead->dummy.fd = (ngx_socket_t) -1;
-    ahead->event.data = &ahead->dummy;
-    ahead->event.handler = ngx_mapi_ahead_turn;
-    ahead->event.log = cycle->log;
-    ahead->event.cancelable = 1;
+    (void) sigfillset(&all);
+    (void) pthread_sigmask(SIG_SETMASK, &all, &before);
 
-    ngx_add_timer(&ahead->event, 1);
+    err = pthread_attr_init(&attr);
+
+    if (err == 0) {
+        (void) pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+
+        err = pthread_create(&thread, &attr, ngx_mapi_ahead_read,
+                             &ngx_mapi_ahead);
+
+        (void) pthread_attr_destroy(&attr);
+    }
+
+    (void) pthread_sigmask(SIG_SETMASK, &before, NULL);
+
+    if (err) {
+        ngx_log_error(NGX_LOG_WARN, cycle->log, err,
+                      "mapi: no thread to read the directory ahead");
+        (void) close(ngx_mapi_ahead.fd);
+    }
 }
 
 
-/* a file that cannot be read is for the requests to complain of */
-
-static void
-ngx_mapi_ahead_turn(ngx_event_t *ev)
+static void *
+ngx_mapi_ahead_read(void *data)
 {
-    ngx_uint_t             i;
-    ngx_mapi_ahead_t      *ahead;
-    ngx_mapi_main_conf_t  *mmcf;
+    ngx_mapi_ahead_t *ahead = data;
 
-    ahead = &ngx_mapi_ahead;
-    mmcf = ngx_http_cycle_get_module_main_conf(ngx_cycle, ngx_mapi_module);
+    off_t            offset;
+    ssize_t          n;
+    struct timespec  pause;
 
-    for (i = 0; i < NGX_MAPI_AHEAD_STEPS; i++) {
+    pause.tv_sec = 0;
+    pause.tv_nsec = NGX_MAPI_AHEAD_PAUSE;
 
-        if (mmcf->directory == NULL
-            || ahead->offset >= ahead->limit
-            || mapi_directory_read_ahead(mmcf->directory, ahead->offset,
-                                         NGX_MAPI_AHEAD_STEP)
-               != MAPI_OK)
-        {
-            return;
+    for (offset = 0; offset < ahead->limit; offset += n) {
+
+        n = pread(ahead->fd, ahead->buffer, NGX_MAPI_AHEAD_STEP, offset);
+
+        if (n <= 0) {
+            break;
         }
 
-        ahead->offset += NGX_MAPI_AHEAD_STEP;
+        (void) nanosleep(&pause, NULL);
     }
 
-    if (!ngx_exiting) {
-        ngx_add_timer(ev, NGX_MAPI_AHEAD_PAUSE);
-    }
+    (void) close(ahead->fd);
+
+    return NULL;
 }

@@ -12,7 +12,7 @@
  *
  * nginx writes it, "0" and an empty line, once it has let the server go: the
  * last bytes have been written by then, so the end takes a system call, a
- * packet and a TLS record of its own, a sixth of all that a request costs.
+ * packet and a TLS record of its own, an eighth of what a request costs.
  */
 
 static ngx_int_t ngx_mapi_finish_body_filter(ngx_http_request_t *r,

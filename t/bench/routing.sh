@@ -76,7 +76,7 @@ has_variant()
 
 
 # what a server's location says: an answer in two chunks and their end, at once,
-# as servers were seen to answer all but PING; or in one piece
+# as a recorded Gromox answers all but PING; or in one piece
 
 answer_conf()
 {
