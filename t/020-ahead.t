@@ -63,4 +63,23 @@ ok(wait_for { my ($there) = pages(); $there == $all },
 
 stop_nginx($front);
 
+
+# a worker that ends meanwhile: how it ends stands in its log.  The moment has
+# to be met at which its code is gone and the process is not yet.
+
+truncate "$path/data.mdb", (1 << 30) or die "truncate: $!";
+
+my $ended = '';
+
+for my $n (1 .. 16) {
+    my $other = start_nginx("other$n", road_http(port => free_port(),
+        alive => [], backend => free_port(),
+        http => "mapi_directory $path;"));
+
+    stop_nginx($other, $n % 2 ? 'QUIT' : 'TERM');
+    $ended .= log_of($other);
+}
+
+ok($ended !~ /exited on signal/, 'workers end in order while it is read');
+
 done_testing();

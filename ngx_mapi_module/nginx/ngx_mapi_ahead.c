@@ -14,8 +14,9 @@
  * mailbox up first waits there for its pages, with all other requests of the
  * worker.  So one worker reads the whole file, for the kernel to keep, in a
  * thread: posix_fadvise() would wait, too, while the disk is busy, and leave
- * pages out.  The thread has a descriptor of its own, shares nothing with
- * nginx and ends with its work, or with the process.
+ * pages out.  The thread has a descriptor of its own and shares nothing with
+ * nginx; it ends with its work, or before the cycle does, which takes away the
+ * module's code.
  */
 
 /* a pause after each: at most 100 MB/s */
@@ -24,12 +25,17 @@
 
 
 typedef struct {
-    int      fd;
-    off_t    limit;
-    u_char   buffer[NGX_MAPI_AHEAD_STEP];    /* of no use to anybody */
+    int           fd;
+    off_t         limit;
+    pthread_t     thread;
+    ngx_atomic_t  stop;
+    u_char        buffer[NGX_MAPI_AHEAD_STEP];    /* of no use to anybody */
 } ngx_mapi_ahead_t;
 
 
+static ngx_int_t ngx_mapi_ahead_start(ngx_mapi_ahead_t *ahead,
+    ngx_log_t *log);
+static void ngx_mapi_ahead_stop(void *data);
 static void *ngx_mapi_ahead_read(void *data);
 
 
@@ -40,11 +46,9 @@ static ngx_mapi_ahead_t  ngx_mapi_ahead;
 void
 ngx_mapi_ahead_init_process(ngx_cycle_t *cycle)
 {
-    int                    err;
     long                   pages;
-    sigset_t               all, before;
-    pthread_t              thread;
-    pthread_attr_t         attr;
+    ngx_mapi_ahead_t      *ahead;
+    ngx_pool_cleanup_t    *cln;
     ngx_mapi_main_conf_t  *mmcf;
 
     mmcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_mapi_module);
@@ -56,40 +60,71 @@ ngx_mapi_ahead_init_process(ngx_cycle_t *cycle)
         return;
     }
 
+    /* runs before the cleanup that unloads the module, which is older */
+
+    cln = ngx_pool_cleanup_add(cycle->pool, 0);
+    if (cln == NULL) {
+        return;
+    }
+
+    ahead = &ngx_mapi_ahead;
+
     /* more than half of the machine's memory would push out what is there */
 
     pages = sysconf(_SC_PHYS_PAGES);
 
-    ngx_mapi_ahead.limit = (off_t) pages / 2 * ngx_pagesize;
-    ngx_mapi_ahead.fd = mapi_directory_file(mmcf->directory);
+    ahead->limit = (off_t) pages / 2 * ngx_pagesize;
+    ahead->fd = mapi_directory_file(mmcf->directory);
 
-    if (ngx_mapi_ahead.fd == -1) {
+    if (ahead->fd == -1) {
         return;
     }
+
+    if (ngx_mapi_ahead_start(ahead, cycle->log) != NGX_OK) {
+        (void) close(ahead->fd);
+        return;
+    }
+
+    cln->handler = ngx_mapi_ahead_stop;
+    cln->data = ahead;
+}
+
+
+static ngx_int_t
+ngx_mapi_ahead_start(ngx_mapi_ahead_t *ahead, ngx_log_t *log)
+{
+    int       err;
+    sigset_t  all, before;
 
     /* signals are for nginx's own thread, which they have to wake */
 
     (void) sigfillset(&all);
     (void) pthread_sigmask(SIG_SETMASK, &all, &before);
 
-    err = pthread_attr_init(&attr);
-
-    if (err == 0) {
-        (void) pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-
-        err = pthread_create(&thread, &attr, ngx_mapi_ahead_read,
-                             &ngx_mapi_ahead);
-
-        (void) pthread_attr_destroy(&attr);
-    }
+    err = pthread_create(&ahead->thread, NULL, ngx_mapi_ahead_read, ahead);
 
     (void) pthread_sigmask(SIG_SETMASK, &before, NULL);
 
     if (err) {
-        ngx_log_error(NGX_LOG_WARN, cycle->log, err,
+        ngx_log_error(NGX_LOG_WARN, log, err,
                       "mapi: no thread to read the directory ahead");
-        (void) close(ngx_mapi_ahead.fd);
+        return NGX_ERROR;
     }
+
+    return NGX_OK;
+}
+
+
+/* waits for one read of the disk at most */
+
+static void
+ngx_mapi_ahead_stop(void *data)
+{
+    ngx_mapi_ahead_t *ahead = data;
+
+    ahead->stop = 1;
+
+    (void) pthread_join(ahead->thread, NULL);
 }
 
 
@@ -105,7 +140,7 @@ ngx_mapi_ahead_read(void *data)
     pause.tv_sec = 0;
     pause.tv_nsec = NGX_MAPI_AHEAD_PAUSE;
 
-    for (offset = 0; offset < ahead->limit; offset += n) {
+    for (offset = 0; offset < ahead->limit && !ahead->stop; offset += n) {
 
         n = pread(ahead->fd, ahead->buffer, NGX_MAPI_AHEAD_STEP, offset);
 
@@ -115,6 +150,8 @@ ngx_mapi_ahead_read(void *data)
 
         (void) nanosleep(&pause, NULL);
     }
+
+    /* a directory that is replaced later must not stay on the disk for us */
 
     (void) close(ahead->fd);
 
