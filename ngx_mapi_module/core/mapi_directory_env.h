@@ -70,7 +70,10 @@ void mapi_directory_env_forget(void);
 /* is the open file still as long as its contents?  MAPI_OK, MAPI_ERROR */
 int mapi_directory_env_check(mapi_directory_env_t *env, char *text);
 
-/* a descriptor of the file, which the caller closes, or -1 */
+/*
+ * A descriptor of the file, which the caller closes, or -1.  Closing one takes
+ * no lock away: LMDB's are on its other file.
+ */
 int mapi_directory_env_file(mapi_directory_env_t *env);
 
 /* a read transaction, reset; NULL on failure */

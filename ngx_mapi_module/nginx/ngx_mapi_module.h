@@ -607,10 +607,10 @@ ngx_int_t ngx_mapi_locate_view(ngx_http_request_t *r,
     ngx_mapi_directory_view_t *view);
 
 ngx_int_t ngx_mapi_locate_init_process(ngx_cycle_t *cycle);
+void ngx_mapi_locate_exit_process(ngx_cycle_t *cycle);
 
 /* ahead: a thread of one worker reads the directory's file */
 void ngx_mapi_ahead_init_process(ngx_cycle_t *cycle);
-void ngx_mapi_locate_exit_process(ngx_cycle_t *cycle);
 
 /*
  * select: writes route and server.  Pure otherwise: counts nothing,

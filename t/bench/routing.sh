@@ -80,13 +80,8 @@ has_variant()
 
 answer_conf()
 {
-    local meta payload
-
-    meta="PROCESSING\r\nDONE\r\nX-ElapsedTime: 5\r\nX-StartTime: Mon, 02 Mar 2026 10:11:12 GMT\r\n\r\n"
-    payload=0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
-
     if [ "${BENCH_ANSWERS:-chunks}" = length ]; then
-        echo "location / { return 200 \"$meta$payload\"; }"
+        echo "        location / { return 200 \"$ANSWER_META$ANSWER_PAYLOAD\"; }"
         return
     fi
 
@@ -95,12 +90,12 @@ answer_conf()
 
         location / {
             add_after_body /payload;
-            return 200 "$meta";
+            return 200 "$ANSWER_META";
         }
 
         location = /payload {
             internal;
-            return 200 "$payload";
+            return 200 "$ANSWER_PAYLOAD";
         }
 CONF
 }

@@ -85,7 +85,7 @@ backend_conf()
         add_header X-FEServer EX1;
         add_header Set-Cookie "MapiSequence=32-n0Jv3g==; path=/mapi/emsmdb; secure; HttpOnly";
         add_header Set-Cookie \$context;
-        return 200 "PROCESSING\r\nDONE\r\nX-ElapsedTime: 5\r\nX-StartTime: Mon, 02 Mar 2026 10:11:12 GMT\r\n\r\n0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+        return 200 "$ANSWER_META$ANSWER_PAYLOAD";
     }
 }
 CONF

@@ -11,6 +11,13 @@ NGINX=${TEST_NGINX_BINARY:-nginx}
 
 export MALLOC_TRIM_THRESHOLD_=1073741824
 
+# the body of a mailbox server's answer, as nginx's configuration writes it
+
+# shellcheck disable=SC2034
+ANSWER_META="PROCESSING\r\nDONE\r\nX-ElapsedTime: 5\r\nX-StartTime: Mon, 02 Mar 2026 10:11:12 GMT\r\n\r\n"
+# shellcheck disable=SC2034
+ANSWER_PAYLOAD=0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
+
 PIDS=()
 declare -A MASTERS WORKER
 
